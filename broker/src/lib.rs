@@ -1,1 +1,14 @@
-//! stub
+//! Durable task queues and results: the seams and their drivers.
+//!
+//! Drivers: queues on memory, RabbitMQ (lapin) and Redis; results on memory, Redis, Postgres and RPC
+//! reply queues. Driver types never leave their folder. Nothing here knows what a task is for.
+
+mod delivery;
+mod error;
+mod queue;
+mod results;
+
+pub use delivery::{Delivery, Payload, Settle};
+pub use error::Error;
+pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats};
+pub use results::{Inbox, InboxItem, Put, ResultBackend, StoredResult};

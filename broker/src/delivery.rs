@@ -1,0 +1,115 @@
+//! One message handed to a consumer, to be settled exactly once.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use tradewind_proto::Timestamp;
+use tradewind_proto::message::TaskMessage;
+
+use crate::Error;
+
+/// What arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Payload {
+    /// A message that could be read as an envelope; its body has not been looked at.
+    Message(TaskMessage),
+    /// Bytes that are no message (Redis: not kombu's JSON envelope). To be dead-lettered.
+    Malformed {
+        /// What was wrong.
+        reason: String,
+        /// The bytes, as they arrived.
+        raw: Vec<u8>,
+    },
+}
+
+/// A driver's side of settling.
+#[async_trait]
+pub trait Settle: fmt::Debug + Send + Sync {
+    /// Done: remove it.
+    async fn ack(&self) -> Result<(), Error>;
+    /// Back to the queue, to be delivered again now.
+    async fn release(&self) -> Result<(), Error>;
+    /// Back to the queue, not before `at`. Durable: survives this process.
+    async fn requeue_at(&self, at: Timestamp) -> Result<(), Error>;
+    /// To the queue's dead-letter queue (`<queue>.dlq`) with `reason` in its headers, then ack.
+    async fn dead_letter(&self, reason: &str) -> Result<(), Error>;
+    /// Keeps it from being redelivered for another lease (no-op where a connection is the lease).
+    async fn extend(&self) -> Result<(), Error>;
+}
+
+/// One delivery. Exactly one of the settling calls may be made; the second is
+/// [`Error::AlreadySettled`]. Dropped unsettled, it is redelivered once its connection or lease ends.
+#[derive(Debug)]
+pub struct Delivery {
+    /// What arrived.
+    pub payload: Payload,
+    /// Queue that it came from.
+    pub queue: String,
+    /// Whether the broker says it was delivered before.
+    pub redelivered: bool,
+    settle: Box<dyn Settle>,
+    settled: bool,
+}
+
+impl Delivery {
+    /// A delivery of a driver.
+    pub fn new(
+        payload: Payload,
+        queue: String,
+        redelivered: bool,
+        settle: Box<dyn Settle>,
+    ) -> Self {
+        Self { payload, queue, redelivered, settle, settled: false }
+    }
+
+    /// Done: remove it.
+    ///
+    /// # Errors
+    /// [`Error::AlreadySettled`], [`Error::Stale`], or the driver's.
+    pub async fn ack(&mut self) -> Result<(), Error> {
+        self.begin()?;
+        self.settle.ack().await
+    }
+
+    /// Back to the queue, to be delivered again now.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub async fn release(&mut self) -> Result<(), Error> {
+        self.begin()?;
+        self.settle.release().await
+    }
+
+    /// Back to the queue, not before `at`.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub async fn requeue_at(&mut self, at: Timestamp) -> Result<(), Error> {
+        self.begin()?;
+        self.settle.requeue_at(at).await
+    }
+
+    /// To the dead-letter queue, with the reason.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub async fn dead_letter(&mut self, reason: &str) -> Result<(), Error> {
+        self.begin()?;
+        self.settle.dead_letter(reason).await
+    }
+
+    /// Renews the lease of an unsettled delivery.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub async fn extend(&self) -> Result<(), Error> {
+        if self.settled {
+            return Err(Error::AlreadySettled);
+        }
+        self.settle.extend().await
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.settled, true) { Err(Error::AlreadySettled) } else { Ok(()) }
+    }
+}

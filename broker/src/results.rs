@@ -1,0 +1,86 @@
+//! The result seam: results by id, and durable inboxes for those who want to be told.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::Error;
+
+/// The result of one task, as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredResult {
+    /// Task id.
+    pub task_id: String,
+    /// Fencing number: a result with a lower one never replaces a stored one.
+    pub token: i64,
+    /// Celery state name (`SUCCESS`, `FAILURE`, `REVOKED`, …).
+    pub state: String,
+    /// Celery's meta object as JSON bytes (`status`, `result`, `traceback`, `children`,
+    /// `date_done`, `task_id`).
+    pub meta: Vec<u8>,
+}
+
+/// What became of a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is the result now.
+    Stored,
+    /// A result with a higher token, or an equal token and a terminal state, was there already.
+    Superseded,
+}
+
+/// Results and inboxes. Cheap to share behind an `Arc`.
+#[async_trait]
+pub trait ResultBackend: fmt::Debug + Send + Sync + 'static {
+    /// `memory`, `redis`, `postgres` or `rpc`.
+    fn kind(&self) -> &'static str;
+
+    /// Stores a result for `ttl`.
+    async fn put(&self, result: StoredResult, ttl: Duration) -> Result<Put, Error>;
+
+    /// Reads a result.
+    async fn get(&self, task_id: &str) -> Result<Option<StoredResult>, Error>;
+
+    /// Waits for a terminal result (SUCCESS, FAILURE, REVOKED), at most `limit`.
+    async fn wait(&self, task_id: &str, limit: Duration) -> Result<Option<StoredResult>, Error>;
+
+    /// Drops a result.
+    async fn forget(&self, task_id: &str) -> Result<(), Error>;
+
+    /// Puts bodies into a durable inbox, in order; returns once they are safe there. After an error
+    /// all of them may be sent again: readers must be idempotent.
+    async fn send(&self, inbox: &str, bodies: Vec<Vec<u8>>) -> Result<(), Error>;
+
+    /// Opens an inbox for reading. Several readers share its items.
+    async fn open_inbox(&self, inbox: &str) -> Result<Box<dyn Inbox>, Error>;
+
+    /// Drops expired results where the server does not do so itself; returns how many.
+    async fn sweep(&self) -> Result<u64, Error>;
+
+    /// Whether the server answers now.
+    async fn health(&self) -> Result<(), Error>;
+
+    /// Closes connections.
+    async fn close(&self);
+}
+
+/// One item read from an inbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InboxItem {
+    /// Names the item to [`Inbox::ack`].
+    pub tag: String,
+    /// The body, as sent.
+    pub body: Vec<u8>,
+}
+
+/// A reader of an inbox: at least once until acked. Items of a dead reader are redelivered to the
+/// others: at once where the server sees the connection end, else within 10 seconds.
+#[async_trait]
+pub trait Inbox: fmt::Debug + Send {
+    /// Waits for at least one item, then adds those at hand, up to `max`. Cancel-safe.
+    async fn next_batch(&mut self, max: usize) -> Result<Vec<InboxItem>, Error>;
+
+    /// Removes items for good.
+    async fn ack(&mut self, tags: &[String]) -> Result<(), Error>;
+}
