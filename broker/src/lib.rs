@@ -7,6 +7,7 @@ mod delivery;
 mod error;
 mod queue;
 mod results;
+pub mod trace;
 
 pub use delivery::{Delivery, Payload, Settle};
 pub use error::Error;

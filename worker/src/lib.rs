@@ -1,1 +1,8 @@
-//! stub
+//! The fleet process: take messages, claim attempts, run them, report how they ended.
+//!
+//! A worker never sees the metadata store: it talks to its queues, the result backend and the
+//! execution API.
+
+mod api;
+
+pub use api::{ApiError, ExecutionApi};
