@@ -1,1 +1,2 @@
+mod args; mod assets; mod config; mod failure; mod output; mod telemetry; mod admin;
 fn main() {}

@@ -1,1 +1,25 @@
-fn main() {}
+//! The project's task runner: `cargo xtask ci` is what README and CI call.
+
+mod ci;
+mod run;
+mod services;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["ci"] => ci::all(),
+        ["test", rest @ ..] => ci::tests(rest),
+        ["sim", rest @ ..] => ci::simulation(rest),
+        _ => Err("usage: cargo xtask ci | test [nextest arguments] | sim --seed N [--seeds M]".to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("xtask: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

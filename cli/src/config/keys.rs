@@ -1,0 +1,93 @@
+//! Every configuration key: its kind, default, meaning, and the Airflow names that mean the same.
+
+/// What a value must look like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// A path; `~` and a relative path are resolved against `TRADEWIND_HOME`.
+    Path,
+    /// A URL with one of these schemes.
+    Url(&'static [&'static str]),
+    /// A whole number within bounds.
+    Int(i64, i64),
+    /// Seconds, fractions allowed, at least the bound.
+    Seconds(f64),
+    /// `true` or `false` (also `1/0`, `yes/no`, `on/off`, `t/f`).
+    Bool,
+    /// Names separated by commas; in TOML also an array of strings.
+    List,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Text that is never printed.
+    Secret,
+}
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) section: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// Default; empty = unset. `{home}` stands for `TRADEWIND_HOME`.
+    pub(crate) default: &'static str,
+    pub(crate) doc: &'static str,
+    /// Environment variables of Airflow that mean the same.
+    pub(crate) airflow: &'static [&'static str],
+}
+
+const DATABASES: &[&str] = &[
+    "sqlite",
+    "postgres",
+    "postgresql",
+    "postgresql+psycopg2",
+    "postgresql+psycopg",
+    "postgresql+asyncpg",
+];
+const BROKERS: &[&str] = &["memory", "redis", "rediss", "amqp", "amqps", "pyamqp"];
+const RESULTS: &[&str] =
+    &["memory", "redis", "rediss", "postgres", "postgresql", "db+postgresql", "rpc"];
+
+macro_rules! key {
+    ($section:literal $name:literal $kind:expr, $default:literal, $doc:literal $(, $airflow:literal)*) => {
+        Key { section: $section, name: $name, kind: $kind, default: $default, doc: $doc, airflow: &[$($airflow),*] }
+    };
+}
+
+/// All keys, in the order of `config list`.
+pub(crate) const KEYS: &[Key] = &[
+    key!("core" "dags_folder" Kind::Path, "{home}/dags", "Folder of DAG files", "AIRFLOW__CORE__DAGS_FOLDER"),
+    key!("core" "load_examples" Kind::Bool, "true", "Load the bundled example DAGs", "AIRFLOW__CORE__LOAD_EXAMPLES"),
+    key!("core" "parallelism" Kind::Int(0, 1_000_000), "0", "Task instances queued or running at once; 0 = no limit", "AIRFLOW__CORE__PARALLELISM"),
+    key!("core" "default_pool_slots" Kind::Int(-1, 1_000_000), "128", "Slots of default_pool; -1 = no limit", "AIRFLOW__CORE__DEFAULT_POOL_TASK_SLOT_COUNT"),
+    key!("core" "dags_are_paused_at_creation" Kind::Bool, "true", "New DAGs start paused unless they say otherwise", "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"),
+    key!("core" "python" Kind::Text, "python3", "Python interpreter for DAG files and Python tasks"),
+    key!("core" "hostname" Kind::Text, "", "Host name in listings and health; unset = the machine's"),
+    key!("database" "url" Kind::Url(DATABASES), "sqlite:///{home}/tradewind.db", "Metadata database", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__CORE__SQL_ALCHEMY_CONN"),
+    key!("broker" "url" Kind::Url(BROKERS), "memory://", "Task queues", "AIRFLOW__CELERY__BROKER_URL"),
+    key!("broker" "queue_type" Kind::OneOf(&["classic", "quorum"]), "classic", "Kind of queue declared on RabbitMQ"),
+    key!("results" "url" Kind::Url(RESULTS), "", "Result backend; unset = what fits the broker (memory, the same Redis, rpc)", "AIRFLOW__CELERY__RESULT_BACKEND"),
+    key!("web" "host" Kind::Text, "127.0.0.1", "Address to listen on", "AIRFLOW__WEBSERVER__WEB_SERVER_HOST", "AIRFLOW__API__HOST"),
+    key!("web" "port" Kind::Int(0, 65535), "8080", "Port to listen on; 0 = any free one", "AIRFLOW__WEBSERVER__WEB_SERVER_PORT", "AIRFLOW__API__PORT"),
+    key!("web" "base_url" Kind::Text, "", "URL under which people reach the pages, when a proxy stands in front", "AIRFLOW__WEBSERVER__BASE_URL", "AIRFLOW__API__BASE_URL"),
+    key!("execution" "api_url" Kind::Url(&["http", "https"]), "http://127.0.0.1:8080", "Where workers reach `tradewind web`"),
+    key!("execution" "token" Kind::Secret, "", "Shared by web and workers; unset = the file execution.token in TRADEWIND_HOME"),
+    key!("execution" "lease" Kind::Seconds(1.0), "10", "Seconds without a heartbeat until an attempt counts as lost"),
+    key!("worker" "name" Kind::Text, "", "Worker name; unset = celery@HOST"),
+    key!("worker" "queues" Kind::List, "default", "Queues to consume", "AIRFLOW__OPERATORS__DEFAULT_QUEUE"),
+    key!("worker" "concurrency" Kind::Int(1, 10_000), "16", "Tasks run at once", "AIRFLOW__CELERY__WORKER_CONCURRENCY"),
+    key!("worker" "grace" Kind::Seconds(0.0), "30", "Seconds that running tasks get after SIGTERM before they are handed back"),
+    key!("worker" "ops_port" Kind::Int(-1, 65535), "-1", "Port of /metrics and /health of this worker; 0 = any free one, -1 = none"),
+    key!("scheduler" "ops_port" Kind::Int(-1, 65535), "-1", "Port of /metrics and /health of this scheduler; 0 = any free one, -1 = none"),
+    key!("scheduler" "parsing_processes" Kind::Int(1, 64), "2", "DAG files parsed at once", "AIRFLOW__SCHEDULER__PARSING_PROCESSES", "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES"),
+    key!("scheduler" "parse_timeout" Kind::Seconds(0.1), "30", "Seconds until a DAG file that does not finish loading is given up", "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"),
+    key!("scheduler" "lost_max" Kind::Int(0, 1000), "5", "Attempts of one task instance that may be lost to dead workers before it fails"),
+    key!("logging" "level" Kind::Text, "info", "Log filter, as in `info,tradewind_worker=debug`"),
+    key!("logging" "format" Kind::OneOf(&["auto", "text", "json"]), "auto", "Log lines for people or programs; auto = text on a terminal"),
+    key!("telemetry" "otlp_endpoint" Kind::Text, "", "OTLP/HTTP endpoint for traces, as in http://collector:4318; unset = no traces"),
+];
+
+/// A key by its names.
+pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section == section && key.name == name)
+}

@@ -1,0 +1,60 @@
+//! The steps of CI, in the order that fails soonest.
+
+use std::process::Command;
+
+use crate::run::{answers, cargo, root, step, target};
+use crate::services;
+
+/// Everything: formatting, lints, dependency rules, tests on real servers, Python.
+pub(crate) fn all() -> Result<(), String> {
+    services::ensure()?;
+    step("formatting", &mut cargo(&["fmt", "--all", "--check"]))?;
+    python()?;
+    step(
+        "clippy",
+        &mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
+    )?;
+    if answers("cargo", &["deny", "--version"]) {
+        step("cargo deny", &mut cargo(&["deny", "check", "bans", "licenses", "sources"]))?;
+    } else {
+        println!("==> cargo deny: not installed; the dependency rules are held by tests/tests/arrows.rs");
+    }
+    tests(&[])
+}
+
+/// All Rust tests, with one private instance of each server.
+pub(crate) fn tests(args: &[&str]) -> Result<(), String> {
+    services::ensure()?;
+    step("build", &mut cargo(&["build", "--package", "tradewind-cli", "--package", "tradewind-services"]))?;
+    let mut run = Command::new(target().join("debug/services"));
+    run.args(["run", "--", "cargo"]);
+    if answers("cargo", &["nextest", "--version"]) {
+        run.args(["nextest", "run", "--workspace", "--all-features", "--no-fail-fast"]);
+    } else {
+        run.args(["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    }
+    step("tests on real servers", run.args(args))
+}
+
+/// The seeded simulation alone, to replay a failing seed.
+pub(crate) fn simulation(args: &[&str]) -> Result<(), String> {
+    let mut run = cargo(&["run", "--quiet", "--package", "tradewind-sim", "--"]);
+    step("simulation", run.args(args))
+}
+
+fn python() -> Result<(), String> {
+    let venv = target().join("python-tools");
+    let tool = venv.join("bin/python");
+    if !tool.exists() {
+        step("Python tools", Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        let requirements = root().join("tests/python-tools.txt");
+        let mut install = Command::new(&tool);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+        step("Python tools: ruff, Jinja2", install.arg(requirements))?;
+    }
+    step("ruff", Command::new(&tool).args(["-m", "ruff", "check", "python"]))?;
+    // With the system's interpreter: the package must not need anything but the standard library.
+    let mut tests = Command::new("python3");
+    tests.args(["-m", "unittest", "discover", "-q", "-s", "python/tests", "-t", "python"]);
+    step("Python tests", tests.env("PYTHONDONTWRITEBYTECODE", "1"))
+}
