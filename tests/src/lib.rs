@@ -1,1 +1,7 @@
-//! stub
+//! What the cross-crate tests share: real processes of the binary, real servers, real DAG files.
+
+pub mod cli;
+pub mod dags;
+pub mod fleet;
+pub mod ledger;
+pub mod poll;

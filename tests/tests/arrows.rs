@@ -22,7 +22,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ("proto", &["tokio", "lapin", "redis", "rusqlite"]),
     ("engine", &["tokio", "lapin", "redis", "rusqlite", "bincode", "tracing"]),
     ("worker", &["rusqlite", "tokio-postgres", "deadpool-postgres", "lapin", "redis", "bincode"]),
-    ("scheduler", &["rusqlite", "tokio-postgres", "deadpool-postgres", "lapin", "redis", "bincode"]),
+    (
+        "scheduler",
+        &["rusqlite", "tokio-postgres", "deadpool-postgres", "lapin", "redis", "bincode"],
+    ),
     ("web", &["rusqlite", "tokio-postgres", "deadpool-postgres", "lapin", "redis", "bincode"]),
     ("store", &["lapin", "redis", "bincode"]),
     ("broker", &["rusqlite", "bincode"]),

@@ -1,0 +1,187 @@
+//! What a command works with: configuration, and the connections that it names.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tradewind_broker::{Broker, BrokerOptions, QueueKind, ResultBackend, ResultOptions};
+use tradewind_proto::clock::{SharedClock, SharedIds, SystemClock, SystemIds};
+use tradewind_store::Store;
+
+use crate::args::Cli;
+use crate::config::{self, Config, Inputs};
+use crate::failure::Failure;
+
+/// Configuration, clock and ids of this process.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: SharedClock,
+    pub(crate) ids: SharedIds,
+}
+
+/// A value given by a flag: section, key, flag, value.
+pub(crate) type Flag = (&'static str, &'static str, &'static str, String);
+
+impl Context {
+    /// Reads the configuration of a command line.
+    pub(crate) fn load(cli: &Cli, flags: Vec<Flag>) -> Result<Self, Failure> {
+        let home = home(cli)?;
+        let file = config_file(cli, &home)?;
+        let env: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("TRADEWIND__") || name.starts_with("AIRFLOW__"))
+            .collect();
+        let config = config::load(&Inputs { home, file, env, flags })?;
+        Ok(Self::with_config(config))
+    }
+
+    /// A context for a configuration made elsewhere.
+    pub(crate) fn with_config(config: Config) -> Self {
+        Self {
+            config: Arc::new(config),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+        }
+    }
+
+    /// Opens the store; the schema must be this build's.
+    pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, Failure> {
+        let store = self.store_unchecked().await?;
+        store.check_schema().await?;
+        Ok(store)
+    }
+
+    /// Opens the store, whatever its schema.
+    pub(crate) async fn store_unchecked(&self) -> Result<Arc<dyn Store>, Failure> {
+        fs::create_dir_all(&self.config.home)
+            .map_err(|e| Failure::new(format!("{}: {e}", self.config.home.display())))?;
+        Ok(tradewind_store::open(self.config.text("database", "url")).await?)
+    }
+
+    /// Opens the broker.
+    pub(crate) async fn broker(&self) -> Result<Arc<dyn Broker>, Failure> {
+        let queue_kind = match self.config.text("broker", "queue_type") {
+            "quorum" => QueueKind::Quorum,
+            _ => QueueKind::Classic,
+        };
+        let options = BrokerOptions { queue_kind, ..BrokerOptions::default() };
+        let url = self.config.text("broker", "url");
+        Ok(tradewind_broker::open(url, &options, Arc::clone(&self.clock)).await?)
+    }
+
+    /// Opens the result backend.
+    pub(crate) async fn results(&self) -> Result<Arc<dyn ResultBackend>, Failure> {
+        let broker_url = Some(self.config.text("broker", "url").to_owned());
+        let options = ResultOptions { broker_url, ..ResultOptions::default() };
+        let url = self.config.results_url();
+        Ok(tradewind_broker::open_results(&url, &options, Arc::clone(&self.clock)).await?)
+    }
+
+    /// Refuses a fleet role on a database or broker that processes cannot share.
+    pub(crate) fn require_shared(&self, role: &str, database: bool) -> Result<(), Failure> {
+        let refuse = |section: &str, what: &str, instead: &str| {
+            let setting = self.config.setting(section, "url");
+            Err(Failure::usage(format!(
+                "`tradewind {role}` cannot work with {what} ([{section}] url = {:?}, from {}): \
+                 other processes could not share it. Set [{section}] url to {instead}, \
+                 or run everything in one process: `tradewind standalone`",
+                config::redact_url(&setting.text),
+                setting.source
+            )))
+        };
+        if database && self.config.text("database", "url").starts_with("sqlite") {
+            return refuse("database", "SQLite", "postgres://user:password@host:5432/database");
+        }
+        if self.config.text("broker", "url").starts_with("memory") {
+            let instead = "redis://host:6379/0 or amqp://user:password@host:5672/vhost";
+            return refuse("broker", "an in-process broker", instead);
+        }
+        if self.config.results_url().starts_with("memory") {
+            let setting = self.config.setting("results", "url");
+            return Err(Failure::usage(format!(
+                "`tradewind {role}` cannot work with in-process results ([results] url, from {}): \
+                 set it to redis://…, postgres://… or rpc://, or leave it out",
+                setting.source
+            )));
+        }
+        Ok(())
+    }
+
+    /// The token that web and workers share: configured, or kept in a file of the home folder.
+    pub(crate) fn execution_token(&self) -> Result<String, Failure> {
+        if let Some(token) = self.config.optional("execution", "token") {
+            return Ok(token.to_owned());
+        }
+        let path = self.config.under_home("execution.token");
+        if let Some(token) = read_token(&path)? {
+            return Ok(token);
+        }
+        // Two random UUIDs: 244 bits.
+        let token = format!("{}{}", uuid_text(), uuid_text());
+        let staging = path.with_extension(format!("{}.tmp", std::process::id()));
+        fs::create_dir_all(&self.config.home)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging)?;
+        file.write_all(token.as_bytes())?;
+        file.sync_all()?;
+        // A hard link fails if another process was first: then its token is the one.
+        let linked = fs::hard_link(&staging, &path);
+        fs::remove_file(&staging)?;
+        match (linked, read_token(&path)?) {
+            (_, Some(token)) => Ok(token),
+            (Err(error), None) => Err(Failure::new(format!("{}: {error}", path.display()))),
+            (Ok(()), None) => Err(Failure::new(format!("{} is empty", path.display()))),
+        }
+    }
+
+    /// The folder that holds our Python packages.
+    pub(crate) fn python_path(&self) -> Result<PathBuf, Failure> {
+        crate::assets::extract_python(&self.config.home).map_err(|error| {
+            Failure::new(format!(
+                "cannot lay out the Python packages under {}: {error}",
+                self.config.home.display()
+            ))
+        })
+    }
+}
+
+fn uuid_text() -> String {
+    #[expect(clippy::disallowed_methods, reason = "a secret, not an id: time-ordered would be weaker")]
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+fn read_token(path: &std::path::Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::new(format!("{}: {error}", path.display()))),
+    }
+}
+
+fn home(cli: &Cli) -> Result<PathBuf, Failure> {
+    let path = match &cli.home {
+        Some(path) => path.clone(),
+        None => std::env::home_dir()
+            .ok_or_else(|| Failure::usage("no home folder; set TRADEWIND_HOME"))?
+            .join("tradewind"),
+    };
+    std::path::absolute(&path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
+}
+
+fn config_file(
+    cli: &Cli,
+    home: &std::path::Path,
+) -> Result<Option<(PathBuf, String)>, Failure> {
+    let path = cli.config.clone().unwrap_or_else(|| home.join("tradewind.toml"));
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && cli.config.is_none() => {
+            Ok(None)
+        }
+        Err(error) => Err(Failure::usage(format!("configuration file {}: {error}", path.display()))),
+    }
+}
