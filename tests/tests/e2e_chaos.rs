@@ -50,7 +50,9 @@ fn tasks_of_a_killed_worker_run_again_elsewhere() {
     let _second = fleet.start(&["worker", "-c", "4", "-n", "second@host"]);
     first.kill9();
     let killed = Instant::now();
-    until("4 tasks to begin again", Duration::from_secs(15), || (begun(&ledger) == 8).then_some(()));
+    until("4 tasks to begin again", Duration::from_secs(15), || {
+        (begun(&ledger) == 8).then_some(())
+    });
     println!("all 4 tasks ran again {:.1} s after the kill", killed.elapsed().as_secs_f64());
     fleet.wait_for_runs("queued", 1, LIMIT);
     for task in fleet.states("queued", "q1") {

@@ -67,7 +67,10 @@ fn a_day(mut fleet: Fleet) {
 
     check_rules(&fleet);
     let workers_of_queues = check_queues(&fleet);
-    assert_eq!(workers_of_queues["heavy"], BTreeSet::from(["three@host".into(), "two@host".into()]));
+    assert_eq!(
+        workers_of_queues["heavy"],
+        BTreeSet::from(["three@host".into(), "two@host".into()])
+    );
     assert_eq!(workers_of_queues["light"], BTreeSet::from(["three@host".into()]));
     let mut seen = check_runs(&fleet, &etl, 3);
     seen.extend(check_runs(&fleet, &fan, FAN_WIDTH as usize + 2));
