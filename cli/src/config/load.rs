@@ -54,9 +54,11 @@ fn set(
     text: String,
     source: String,
 ) -> Result<(), ConfigError> {
-    if !text.is_empty()
-        && let Err(expected) = check(key.kind, &text)
-    {
+    // Empty means unset, as with Airflow's variables in compose files.
+    if text.is_empty() {
+        return Ok(());
+    }
+    if let Err(expected) = check(key.kind, &text) {
         let shown = redact(key.kind, &text);
         return Err(ConfigError(format!(
             "[{}] {} = {shown:?} (from {source}) is not valid: expected {expected}",
