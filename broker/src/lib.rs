@@ -13,11 +13,8 @@ mod queue;
 mod rabbitmq;
 mod redis;
 mod results;
-<<<<<<< HEAD
-pub mod trace;
-=======
 mod slots;
->>>>>>> h-broker
+pub mod trace;
 
 pub use delivery::{Delivery, Payload, Settle};
 pub use error::Error;
