@@ -3,6 +3,7 @@
 //! Drivers: queues on memory, RabbitMQ (lapin) and Redis; results on memory, Redis, Postgres and RPC
 //! reply queues. Driver types never leave their folder. Nothing here knows what a task is for.
 
+pub mod bare;
 mod delivery;
 mod error;
 mod limits;
