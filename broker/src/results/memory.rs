@@ -83,10 +83,7 @@ impl MemoryResults {
     pub fn new() -> Self {
         let watchers = Watchers::default();
         watchers.set_live(true);
-        Self {
-            state: Arc::default(),
-            watchers,
-        }
+        Self { state: Arc::default(), watchers }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -208,10 +205,7 @@ impl MemoryInbox {
         let taken: BTreeMap<_, _> = items.ready.drain(..count).collect();
         let batch = taken
             .iter()
-            .map(|(tag, body)| InboxItem {
-                tag: tag.to_string(),
-                body: body.clone(),
-            })
+            .map(|(tag, body)| InboxItem { tag: tag.to_string(), body: body.clone() })
             .collect();
         items.held.entry(self.reader).or_default().extend(taken);
         batch
@@ -233,10 +227,8 @@ impl Inbox for MemoryInbox {
 
     async fn ack(&mut self, tags: &[String]) -> Result<(), Error> {
         let mut state = self.backend.state();
-        if let Some(held) = state
-            .inboxes
-            .get_mut(&self.inbox)
-            .and_then(|items| items.held.get_mut(&self.reader))
+        if let Some(held) =
+            state.inboxes.get_mut(&self.inbox).and_then(|items| items.held.get_mut(&self.reader))
         {
             for tag in tags.iter().filter_map(|tag| tag.parse().ok()) {
                 held.remove(&tag);

@@ -31,10 +31,8 @@ pub(super) fn status_of(meta: &[u8]) -> Result<String, String> {
 
 /// The meta with its token. `Err` when it is no JSON object.
 pub(super) fn with_token(meta: &[u8], token: i64) -> Result<Vec<u8>, String> {
-    let inner = meta
-        .trim_ascii_start()
-        .strip_prefix(b"{")
-        .ok_or("the meta is not a JSON object")?;
+    let inner =
+        meta.trim_ascii_start().strip_prefix(b"{").ok_or("the meta is not a JSON object")?;
     let mut out = format!("{TOKEN_OPEN}{token}").into_bytes();
     if !inner.trim_ascii_start().starts_with(b"}") {
         out.push(b',');
@@ -49,13 +47,8 @@ pub(super) fn split_token(stored: &[u8]) -> (i64, Vec<u8>) {
     let Some(rest) = stored.strip_prefix(TOKEN_OPEN.as_bytes()) else {
         return foreign();
     };
-    let digits = rest
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit() || **byte == b'-')
-        .count();
-    let token = std::str::from_utf8(&rest[..digits])
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count();
+    let token = std::str::from_utf8(&rest[..digits]).ok().and_then(|text| text.parse().ok());
     let Some(token) = token else {
         return foreign();
     };
@@ -79,10 +72,7 @@ mod tests {
     fn reads_what_celery_wrote() {
         assert_eq!(status_of(CELERY.as_bytes()), Ok("SUCCESS".to_owned()));
         assert_eq!(status_of(FAILED.as_bytes()), Ok("FAILURE".to_owned()));
-        assert_eq!(
-            split_token(CELERY.as_bytes()),
-            (0, CELERY.as_bytes().to_vec())
-        );
+        assert_eq!(split_token(CELERY.as_bytes()), (0, CELERY.as_bytes().to_vec()));
     }
 
     #[test]

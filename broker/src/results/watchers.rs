@@ -49,11 +49,7 @@ impl Watchers {
             self.0.changed.notify_one();
             seen
         };
-        Watch {
-            key: key.to_owned(),
-            seen,
-            owner: self.clone(),
-        }
+        Watch { key: key.to_owned(), seen, owner: self.clone() }
     }
 
     /// Wakes the waiters of a key.
@@ -123,11 +119,7 @@ impl Watch {
 
     /// Waits for a wake-up since [`Watch::mark`], or until it is time to look anyway. Cancel-safe.
     pub(super) async fn woken(&mut self) {
-        let poll = if self.owner.0.live.load(Ordering::Relaxed) {
-            POLL_LIVE
-        } else {
-            POLL_BLIND
-        };
+        let poll = if self.owner.0.live.load(Ordering::Relaxed) { POLL_LIVE } else { POLL_BLIND };
         tokio::select! {
             biased;
             // The sender lives as long as this waiter: an error cannot occur.
@@ -140,10 +132,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut keys = self.owner.keys();
-        let last = keys
-            .waiting
-            .get(&self.key)
-            .is_some_and(|sender| sender.receiver_count() <= 1);
+        let last = keys.waiting.get(&self.key).is_some_and(|sender| sender.receiver_count() <= 1);
         if last {
             keys.waiting.remove(&self.key);
             keys.touched.insert(std::mem::take(&mut self.key));

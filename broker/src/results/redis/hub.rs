@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use ::redis::RedisResult;
 use ::redis::aio::PubSubSink;
+use ::redis::{RedisResult, Value};
 use futures::StreamExt;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::watchers::Watchers;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// A quiet link is asked for a sign of life this often, and given this long.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_LIMIT: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
@@ -32,19 +35,12 @@ impl Hub {
         watchers: Watchers,
         cancel: CancellationToken,
     ) -> Self {
-        Self {
-            idle: Mutex::new(Some((client, watchers))),
-            cancel,
-        }
+        Self { idle: Mutex::new(Some((client, watchers))), cancel }
     }
 
     /// Starts listening, once.
     pub(super) fn start(&self) {
-        let idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((client, watchers)) = idle {
             let cancel = self.cancel.clone();
             tokio::spawn(async move {
@@ -111,6 +107,10 @@ async fn listen(
                 if !dropped.is_empty() {
                     sink.unsubscribe(Vec::from_iter(dropped)).await?;
                 }
+            }
+            () = sleep(PING_EVERY) => match timeout(PING_LIMIT, sink.ping::<Value>()).await {
+                Ok(answer) => drop(answer?),
+                Err(_) => return Ok(()),
             }
         }
     }

@@ -96,10 +96,7 @@ impl RedisSource {
             .invoke_async(&mut self.shared.connection())
             .await
             .map_err(|e| redis_error("inbox items", &e))?;
-        Ok(taken
-            .into_iter()
-            .map(|(tag, body)| InboxItem { tag, body })
-            .collect())
+        Ok(taken.into_iter().map(|(tag, body)| InboxItem { tag, body }).collect())
     }
 }
 

@@ -101,16 +101,11 @@ impl RedisResults {
         let shared = Shared {
             link: Link(manager),
             scripts: Scripts::new(),
-            keys: KeySpace {
-                prefix: options.key_prefix.clone(),
-            },
+            keys: KeySpace { prefix: options.key_prefix.clone() },
             hub: Hub::new(client, watchers.clone(), cancel.clone()),
             watchers,
         };
-        let backend = Self {
-            shared: Arc::new(shared),
-            _alive: cancel.drop_guard(),
-        };
+        let backend = Self { shared: Arc::new(shared), _alive: cancel.drop_guard() };
         backend.health().await?;
         Ok(backend)
     }
@@ -130,25 +125,14 @@ fn redis_error(what: &str, error: &RedisError) -> Error {
     );
     let refused = error.code().is_some() || error.kind() == ErrorKind::AuthenticationFailed;
     if refused && !server_is_busy {
-        Error::Refused {
-            service: SERVICE,
-            what: what.to_owned(),
-            reason: error.to_string(),
-        }
+        Error::Refused { service: SERVICE, what: what.to_owned(), reason: error.to_string() }
     } else {
-        Error::Unavailable {
-            service: SERVICE,
-            reason: error.to_string(),
-        }
+        Error::Unavailable { service: SERVICE, reason: error.to_string() }
     }
 }
 
 fn bad_meta(task_id: &str, reason: String) -> Error {
-    Error::Refused {
-        service: SERVICE,
-        what: format!("result of task {task_id}"),
-        reason,
-    }
+    Error::Refused { service: SERVICE, what: format!("result of task {task_id}"), reason }
 }
 
 #[async_trait]
@@ -171,11 +155,7 @@ impl ResultBackend for RedisResults {
             .invoke_async(&mut shared.connection())
             .await
             .map_err(|e| redis_error("a result", &e))?;
-        Ok(if stored == 1 {
-            Put::Stored
-        } else {
-            Put::Superseded
-        })
+        Ok(if stored == 1 { Put::Stored } else { Put::Superseded })
     }
 
     async fn get(&self, task_id: &str) -> Result<Option<StoredResult>, Error> {
@@ -189,13 +169,7 @@ impl ResultBackend for RedisResults {
         };
         let (token, meta) = meta::split_token(&stored);
         let state = meta::status_of(&meta).map_err(|reason| bad_meta(task_id, reason))?;
-        Ok(Some(StoredResult {
-            task_id: task_id.to_owned(),
-            token,
-            state,
-            meta,
-            reply_to: None,
-        }))
+        Ok(Some(StoredResult { task_id: task_id.to_owned(), token, state, meta, reply_to: None }))
     }
 
     async fn wait(&self, task_id: &str, limit: Duration) -> Result<Option<StoredResult>, Error> {
