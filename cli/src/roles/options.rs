@@ -1,0 +1,82 @@
+//! Component options from the configuration.
+
+use std::path::PathBuf;
+
+use tradewind_scheduler::{Route, SchedulerOptions};
+use tradewind_web::{ExecutionOptions, Token, WebOptions};
+use tradewind_worker::WorkerOptions;
+
+use crate::context::Context;
+use crate::failure::Failure;
+
+fn number<T: TryFrom<i64>>(context: &Context, section: &str, name: &str) -> Result<T, Failure> {
+    let value = context.config.int(section, name);
+    T::try_from(value)
+        .map_err(|_| Failure::usage(format!("[{section}] {name} = {value} is out of range")))
+}
+
+pub(crate) fn scheduler(context: &Context) -> Result<SchedulerOptions, Failure> {
+    let config = &context.config;
+    Ok(SchedulerOptions {
+        dags_folder: config.path("core", "dags_folder"),
+        python: PathBuf::from(config.text("core", "python")),
+        python_path: context.python_path()?,
+        parse_timeout: config.seconds("scheduler", "parse_timeout"),
+        parse_processes: number(context, "scheduler", "parsing_processes")?,
+        dags_are_paused_at_creation: config.bool("core", "dags_are_paused_at_creation"),
+        lease: config.seconds("execution", "lease"),
+        lost_max: number(context, "scheduler", "lost_max")?,
+        parallelism: number(context, "core", "parallelism")?,
+        default_pool_slots: config.int("core", "default_pool_slots"),
+        routes: config.routes.iter().map(|(pattern, queue)| route(pattern, queue)).collect(),
+        hostname: config.hostname(),
+        ..SchedulerOptions::default()
+    })
+}
+
+/// A pattern with a dot, or `*`, is one over `dag_id.task_id`; any other names operators.
+fn route(pattern: &str, queue: &str) -> Route {
+    let over_tasks = pattern.contains('.') || pattern == "*";
+    let (task, operator) = if over_tasks {
+        (Some(pattern.to_owned()), None)
+    } else {
+        (None, Some(pattern.to_owned()))
+    };
+    Route { task, operator, queue: queue.to_owned() }
+}
+
+pub(crate) fn worker(context: &Context) -> Result<WorkerOptions, Failure> {
+    let config = &context.config;
+    // Three renewals per lease: one lost call must not cost it.
+    let heartbeat = (config.seconds("execution", "lease") / 4).as_millis().clamp(250, 2000);
+    let defaults = WorkerOptions::default();
+    Ok(WorkerOptions {
+        name: config.optional("worker", "name").map_or(defaults.name.clone(), str::to_owned),
+        queues: config.list("worker", "queues"),
+        concurrency: number(context, "worker", "concurrency")?,
+        dags_folder: config.path("core", "dags_folder"),
+        python: PathBuf::from(config.text("core", "python")),
+        python_path: Some(context.python_path()?),
+        grace_seconds: config.seconds("worker", "grace").as_secs(),
+        heartbeat_interval_ms: u64::try_from(heartbeat).unwrap_or(2000),
+        ..defaults
+    })
+}
+
+pub(crate) fn execution(context: &Context) -> Result<ExecutionOptions, Failure> {
+    let lease = context.config.seconds("execution", "lease").as_millis();
+    Ok(ExecutionOptions {
+        lease_ms: u64::try_from(lease).unwrap_or(u64::MAX),
+        token: Token::new(context.execution_token()?),
+    })
+}
+
+pub(crate) fn web(context: &Context) -> Result<WebOptions, Failure> {
+    let config = &context.config;
+    Ok(WebOptions {
+        host: config.text("web", "host").to_owned(),
+        port: number(context, "web", "port")?,
+        base_url: config.optional("web", "base_url").map(str::to_owned),
+        ..WebOptions::default()
+    })
+}

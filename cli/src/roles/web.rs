@@ -1,0 +1,38 @@
+//! `tradewind web`.
+
+use std::sync::Arc;
+
+use tracing::info;
+use tradewind_web::{ExecutionService, WebDeps, WebServer};
+
+use super::{options, signals};
+use crate::context::Context;
+use crate::failure::Failure;
+
+pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
+    context.require_shared("web", true)?;
+    let store = context.store().await?;
+    let registry = prometheus::Registry::new();
+    let execution = ExecutionService::new(
+        options::execution(context)?,
+        Arc::clone(&store),
+        Arc::clone(&context.clock),
+        &registry,
+    )
+    .map_err(|error| Failure::new(error.to_string()))?;
+    let deps = WebDeps {
+        store,
+        broker: Some(context.broker().await?),
+        execution: Some(execution),
+        clock: Arc::clone(&context.clock),
+        ids: Arc::clone(&context.ids),
+        registry,
+        queues: context.config.list("worker", "queues"),
+    };
+    let failed = |error: tradewind_web::Error| Failure::new(error.to_string());
+    let server = WebServer::new(options::web(context)?, deps).map_err(failed)?;
+    let server = server.bind().await.map_err(failed)?;
+    let shutdown = signals::shutdown()?;
+    info!("web ready on http://{}", server.local_addr());
+    server.run(shutdown).await.map_err(failed)
+}
