@@ -1,4 +1,4 @@
-"""`BaseOperator`: arguments common to all tasks, default arguments, and what subclasses override."""
+"""`BaseOperator`: common arguments, default arguments, and what subclasses override."""
 
 from __future__ import annotations
 
@@ -107,10 +107,12 @@ class BaseOperator(DependencyMixin, RelativesMixin, metaclass=OperatorMeta):
         group = group or getattr(dag, "task_group", None)
         full_id = group.child_id(task_id) if group is not None else task_id
         self.task_id = check_id(full_id, "task_id")
-        if dag is not None:
-            dag.add_task(self)
-        if group is not None:
-            group.add(self)
+        if dag is None:
+            return
+        # The group first: a task that comes into a DAG without one is put into the root group.
+        self.task_group = group
+        dag.add_task(self)
+        group.add(self)
 
     __init__.argument_names = operator_arguments.NAMES
 

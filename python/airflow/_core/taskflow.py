@@ -163,9 +163,8 @@ class TaskDecorator:
             return TaskDecorator(name)
         if name.startswith("__"):
             raise AttributeError(name)
-        raise AttributeError(
-            f"@task.{name} is not supported: there are {', '.join('@task.' + k for k in self._KINDS)}"
-        )
+        known = ", ".join(f"@task.{kind}" for kind in self._KINDS)
+        raise AttributeError(f"@task.{name} is not supported: there are {known}")
 
 
 task = TaskDecorator()
