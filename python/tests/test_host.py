@@ -11,7 +11,7 @@ import unittest
 from driver import Worker, is_alive
 
 DAG_FILE = textwrap.dedent(
-    '''
+    """
     import logging, os, subprocess, sys, time
     print("junk at import")
     sys.stderr.write("more junk\\n")
@@ -63,7 +63,8 @@ DAG_FILE = textwrap.dedent(
         PythonOperator(task_id="sysexit", python_callable=lambda: sys.exit(0))
         PythonOperator(task_id="kill", python_callable=lambda: os.kill(os.getpid(), 9))
         Greeter(task_id="greet", name="{{ ds }}", deep={"a": [1, ("{{ x }}", 2)]})
-        left, right, join, tail = (EmptyOperator(task_id=n) for n in ("left", "right", "join", "tail"))
+        left, right, join, tail = (
+            EmptyOperator(task_id=n) for n in ("left", "right", "join", "tail"))
         branch = BranchPythonOperator(task_id="branch", python_callable=lambda params: params["to"])
         branch >> [left, right, join]
         left >> join >> tail
@@ -128,7 +129,7 @@ DAG_FILE = textwrap.dedent(
         BashOperator(task_id="sh", bash_command="echo {{ macros.nothing }}",
                      on_success_callback=lambda context: print("after success"))
         BashOperator(task_id="sh99", bash_command="exit 99", on_success_callback=lambda c: None)
-    '''
+    """
 )
 
 

@@ -498,9 +498,12 @@ class FilesTest(unittest.TestCase):
         """
         (dag,) = parse({"f.py": text})["dags"]
         self.assertEqual(dag["timezone"], "Asia/Tokyo")
-        own = {"f.py": text, "pendulum.py": "from airflow._core.datetimes import *\n"
-               "__version__ = 'mine'\n"
-               "def datetime(y, m, d, tz): return DateTime(y, m, d, tzinfo=get_zone(tz))"}
+        own = {
+            "f.py": text,
+            "pendulum.py": "from airflow._core.datetimes import *\n"
+            "__version__ = 'mine'\n"
+            "def datetime(y, m, d, tz): return DateTime(y, m, d, tzinfo=get_zone(tz))",
+        }
         if dag["description"].endswith("tradewind"):
             self.assertEqual(parse(own)["dags"][0]["description"], "mine")
 

@@ -9,6 +9,7 @@ import datetime as dt
 import inspect
 
 from airflow._core import dag_arguments, datetimes
+from airflow._core.calls import signature
 from airflow._core.group import TaskGroup, check_id
 from airflow._core.params import ParamsDict
 from airflow._core.registry import open_dags, open_groups, session
@@ -242,7 +243,7 @@ def dag(dag_id=None, *args, **dag_kwargs):
 
     def decorate(function):
         def factory(*call_args, **call_kwargs):
-            bound = inspect.signature(function).bind(*call_args, **call_kwargs)
+            bound = signature(function).bind(*call_args, **call_kwargs)
             bound.apply_defaults()
             new = DAG(dag_id or function.__name__, *args, **dag_kwargs)
             if new.doc_md is None and function.__doc__:

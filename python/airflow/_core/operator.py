@@ -8,6 +8,7 @@ import inspect
 import logging
 
 from airflow._core import operator_arguments
+from airflow._core.calls import signature
 from airflow._core.edges import DependencyMixin
 from airflow._core.group import check_id
 from airflow._core.registry import open_dags, open_groups, session
@@ -38,7 +39,7 @@ class OperatorMeta(abc.ABCMeta):
 
 
 def _with_defaults(init):
-    parameters = list(inspect.signature(init).parameters.values())[1:]
+    parameters = list(signature(init).parameters.values())[1:]
     named = [p for p in parameters if p.kind in _KINDS]
     names = getattr(init, "argument_names", None) or [p.name for p in named]
     required = [p.name for p in named if p.default is inspect.Parameter.empty]

@@ -27,8 +27,6 @@ with DAG(
         for part in ("sales", "stock"):
             BashOperator(task_id=part, bash_command=f"echo '{part} on {{{{ ds }}}}'")
 
-    publish = EmptyOperator(
-        task_id="publish", trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
-    )
+    publish = EmptyOperator(task_id="publish", trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
 
     choose() >> [short, full] >> publish
