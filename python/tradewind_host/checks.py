@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from tradewind_host.errors import SpecError
 
 
@@ -10,7 +12,7 @@ def check_acyclic(dag) -> None:
     cycle = find_cycle({task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks})
     if not cycle:
         return
-    edges = list(zip(cycle, cycle[1:], strict=False))
+    edges = list(itertools.pairwise(cycle))
     order = list(dag.edge_lines)
     last = max(edges, key=order.index)
     path = " >> ".join(cycle)

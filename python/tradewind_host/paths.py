@@ -16,7 +16,9 @@ def set_up(dags_folder: str) -> None:
     `python -m` puts the current folder first, where a stray file could hide a real module.
     """
     if sys.path and os.path.abspath(sys.path[0] or ".") == os.getcwd():
-        named = [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+        named = [
+            os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p
+        ]
         if os.getcwd() not in named:
             del sys.path[0]
     append(dags_folder)

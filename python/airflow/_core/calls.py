@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    # Annotations may name what is imported only for type checkers.
+    _SIGNATURE = {"annotation_format": annotationlib.Format.FORWARDREF}
+else:
+    _SIGNATURE = {}
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def signature(function: Callable) -> inspect.Signature:
+    """The signature, without a need for its annotations to exist."""
+    return inspect.signature(function, **_SIGNATURE)
 
 
 def call_with_context(function: Callable, args, kwargs: Mapping, context: Mapping):
@@ -20,7 +33,7 @@ def select_kwargs(function: Callable, args, available: Mapping, own: Mapping) ->
     reported by Python itself.
     """
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = list(signature(function).parameters.values())
     except (TypeError, ValueError):
         return dict(own)
     taken = {p.name for p in parameters[: len(args)] if p.kind in _POSITIONAL}

@@ -9,6 +9,7 @@ import datetime as dt
 import inspect
 
 from airflow._core import dag_arguments, datetimes
+from airflow._core.calls import signature
 from airflow._core.group import TaskGroup, check_id
 from airflow._core.params import ParamsDict
 from airflow._core.registry import open_dags, open_groups, session
@@ -30,7 +31,8 @@ class DAG:
     def __init__(self, *args, **kwargs):
         named = self._bind(args, kwargs)
         self.dag_id = check_id(named.pop("dag_id"), "dag_id")
-        self.line = session().line()
+        self._session = session()
+        self.line = self._session.line()
         self.schedule = pick_schedule(self.dag_id, named)
         self.default_args = dict(named.pop("default_args", None) or {})
         self._set_dates(named)
@@ -53,12 +55,12 @@ class DAG:
         if named:
             unknown = ", ".join(sorted(named))
             raise InvalidArguments(f"DAG.__init__() got unexpected keyword arguments: {unknown}")
-        self.fileloc = session().file
+        self.fileloc = self._session.file
         self.task_dict: dict = {}
         self.group_ids: dict = {}
         self.edge_lines: dict = {}
         self.task_group = TaskGroup(None, dag=self)
-        session().created.append(self)
+        self._session.created.append(self)
 
     @staticmethod
     def _bind(args, kwargs) -> dict:
@@ -80,7 +82,9 @@ class DAG:
     def _set_dates(self, named: dict) -> None:
         start = named.pop("start_date", None) or self.default_args.get("start_date")
         end = named.pop("end_date", None) or self.default_args.get("end_date")
-        default = datetimes.get_zone(conf.get("core", "default_timezone", "utc").replace("utc", "UTC"))
+        default = datetimes.get_zone(
+            conf.get("core", "default_timezone", "utc").replace("utc", "UTC")
+        )
         zone = default
         for date in (start, end):
             if isinstance(date, str):
@@ -117,10 +121,15 @@ class DAG:
         self.params = ParamsDict({**dict(shared), **dict.copy(params)})
 
     @property
+    def generation(self) -> str:
+        """The generation whose rules the file follows: 1.10, 2 or 3."""
+        return self._session.generation
+
+    @property
     def catchup(self) -> bool:
         if self._catchup is not None:
             return bool(self._catchup)
-        legacy = session().generation != "3"
+        legacy = self.generation != "3"
         return conf.getboolean("scheduler", "catchup_by_default", legacy)
 
     @catchup.setter
@@ -132,7 +141,7 @@ class DAG:
         """The schedule, with the default of the file's generation when none was written."""
         if self.schedule is not NOTSET:
             return self.schedule
-        return None if session().generation == "3" else dt.timedelta(days=1)
+        return None if self.generation == "3" else dt.timedelta(days=1)
 
     @property
     def schedule_interval(self):
@@ -221,7 +230,7 @@ class DAG:
         open_groups.pop()
         open_dags.pop()
         if self.auto_register:
-            session().registered.add(id(self))
+            self._session.registered.add(id(self))
 
     def __repr__(self) -> str:
         return f"<DAG: {self.dag_id}>"
@@ -234,7 +243,7 @@ def dag(dag_id=None, *args, **dag_kwargs):
 
     def decorate(function):
         def factory(*call_args, **call_kwargs):
-            bound = inspect.signature(function).bind(*call_args, **call_kwargs)
+            bound = signature(function).bind(*call_args, **call_kwargs)
             bound.apply_defaults()
             new = DAG(dag_id or function.__name__, *args, **dag_kwargs)
             if new.doc_md is None and function.__doc__:

@@ -46,7 +46,9 @@ def get_zone(zone) -> dt.tzinfo:
     except (KeyError, ValueError, OSError):
         if str(zone).upper() in ("UTC", "Z"):
             return utc
-        raise ValueError(f"unknown time zone {zone!r}: use an IANA name like Europe/Berlin") from None
+        raise ValueError(
+            f"unknown time zone {zone!r}: use an IANA name like Europe/Berlin"
+        ) from None
 
 
 def zone_name(zone: dt.tzinfo | None) -> str | None:
@@ -169,7 +171,9 @@ class DateTime(dt.datetime):
     def set(self, **fields) -> DateTime:
         return self.replace(**fields)
 
-    def add(self, years=0, months=0, weeks=0, days=0, hours=0, minutes=0, seconds=0, microseconds=0):
+    def add(
+        self, years=0, months=0, weeks=0, days=0, hours=0, minutes=0, seconds=0, microseconds=0
+    ):
         """A later (or, with negative numbers, earlier) date."""
         index = (self.year + int(years)) * 12 + self.month - 1 + int(months)
         year, month = divmod(index, 12)

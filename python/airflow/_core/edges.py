@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from airflow.exceptions import AirflowException
 
@@ -90,7 +91,7 @@ class EdgeModifier(DependencyMixin):
                 link(other.leaves, node.roots)
 
 
-def Label(label: str) -> EdgeModifier:  # noqa: N802 - the public name
+def Label(label: str) -> EdgeModifier:
     """A label to be put between two sides of `>>`."""
     return EdgeModifier(label)
 
@@ -134,7 +135,7 @@ def _common_dag(operators: list):
 
 def chain(*tasks) -> None:
     """`a >> b >> c`; two lists side by side must have one length and are linked in pairs."""
-    for up, down in zip(tasks, tasks[1:], strict=False):
+    for up, down in pairwise(tasks):
         if not (_is_list(up) and _is_list(down)):
             for node in as_nodes(up):
                 node.set_downstream(down)
@@ -154,7 +155,7 @@ def chain_linear(*elements) -> None:
     if len([level for level in levels if level]) < 2:
         raise ValueError("chain_linear() needs at least two elements that hold tasks")
     levels = [level for level in levels if level]
-    for up, down in zip(levels, levels[1:], strict=False):
+    for up, down in pairwise(levels):
         cross_downstream(up, down)
 
 

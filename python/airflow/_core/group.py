@@ -17,7 +17,9 @@ def check_id(name, what: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"the {what} must be a str, not {type(name).__name__}: {name!r}")
     if len(name) > ID_CHARS_MAX:
-        raise AirflowException(f"the {what} {name[:40]!r}… is longer than {ID_CHARS_MAX} characters")
+        raise AirflowException(
+            f"the {what} {name[:40]!r}… is longer than {ID_CHARS_MAX} characters"
+        )
     if not _ID.match(name):
         raise AirflowException(
             f"the {what} {name!r} may hold only letters, digits, dashes, dots and underscores"

@@ -1,4 +1,4 @@
-"""`BaseOperator`: arguments common to all tasks, default arguments, and what subclasses override."""
+"""`BaseOperator`: common arguments, default arguments, and what subclasses override."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import inspect
 import logging
 
 from airflow._core import operator_arguments
+from airflow._core.calls import signature
 from airflow._core.edges import DependencyMixin
 from airflow._core.group import check_id
 from airflow._core.registry import open_dags, open_groups, session
@@ -38,7 +39,7 @@ class OperatorMeta(abc.ABCMeta):
 
 
 def _with_defaults(init):
-    parameters = list(inspect.signature(init).parameters.values())[1:]
+    parameters = list(signature(init).parameters.values())[1:]
     named = [p for p in parameters if p.kind in _KINDS]
     names = getattr(init, "argument_names", None) or [p.name for p in named]
     required = [p.name for p in named if p.default is inspect.Parameter.empty]
@@ -107,10 +108,12 @@ class BaseOperator(DependencyMixin, RelativesMixin, metaclass=OperatorMeta):
         group = group or getattr(dag, "task_group", None)
         full_id = group.child_id(task_id) if group is not None else task_id
         self.task_id = check_id(full_id, "task_id")
-        if dag is not None:
-            dag.add_task(self)
-        if group is not None:
-            group.add(self)
+        if dag is None:
+            return
+        # The group first: a task that comes into a DAG without one is put into the root group.
+        self.task_group = group
+        dag.add_task(self)
+        group.add(self)
 
     __init__.argument_names = operator_arguments.NAMES
 

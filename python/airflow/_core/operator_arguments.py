@@ -146,7 +146,9 @@ def _limits(op, kwargs: dict) -> None:
     per_dag = kwargs.pop("max_active_tis_per_dag", None)
     per_run = kwargs.pop("max_active_tis_per_dagrun", None)
     per_dag = old_name if per_dag is None else per_dag
-    op.max_active_tis_per_dag = None if per_dag is None else count(per_dag, "max_active_tis_per_dag")
+    op.max_active_tis_per_dag = (
+        None if per_dag is None else count(per_dag, "max_active_tis_per_dag")
+    )
     op.max_active_tis_per_dagrun = (
         None if per_run is None else count(per_run, "max_active_tis_per_dagrun")
     )

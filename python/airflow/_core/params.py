@@ -52,7 +52,7 @@ class ParamsDict(dict):
         return plain(super().__getitem__(name))
 
     def get(self, name, default=None):
-        return self[name] if name in self else default
+        return plain(super().get(name, default))
 
     def values(self):
         return [self[name] for name in self]

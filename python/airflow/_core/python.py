@@ -96,5 +96,3 @@ class BaseBranchOperator(BaseOperator, BranchMixin):
 
     def execute(self, context):
         return self.do_branch(context, self.choose_branch(context))
-
-

@@ -127,7 +127,9 @@ class TaskInstance:
             names = [self.task_id] if self._generation == "3" else []
         else:
             names = [task_ids] if single else list(task_ids)
-        found = self._find(names, dag_id or self.dag_id, run_id or self.run_id, key, include_prior_dates)
+        found = self._find(
+            names, dag_id or self.dag_id, run_id or self.run_id, key, include_prior_dates
+        )
         if map_indexes is not None:
             wanted = {map_indexes} if isinstance(map_indexes, int) else set(map_indexes)
             found = [item for item in found if item[1] in wanted]

@@ -7,6 +7,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 
+from airflow._core import calls
 from airflow._core.bash import BashOperator
 from airflow._core.context_names import CONTEXT_NAMES
 from airflow._core.group import TaskGroup
@@ -51,9 +52,9 @@ class _BashDecoratedOperator(BashOperator):
         self.op_kwargs = op_kwargs or {}
 
     def execute(self, context):
-        from airflow._core.calls import call_with_context
-
-        command = call_with_context(self.python_callable, self.op_args, self.op_kwargs, context)
+        command = calls.call_with_context(
+            self.python_callable, self.op_args, self.op_kwargs, context
+        )
         if not isinstance(command, str) or not command.strip():
             raise TypeError("a @task.bash function must return a command that is not empty")
         self.bash_command = context["ti"].render_text(command)
@@ -93,7 +94,7 @@ class DecoratedTask:
 
     def _check(self, args, kwargs) -> None:
         """Wrong arguments are an error of the DAG file, at the line of the call."""
-        signature = inspect.signature(self.function)
+        signature = calls.signature(self.function)
         parameters = [
             p.replace(default=None)
             if p.name in CONTEXT_NAMES and p.default is inspect.Parameter.empty
@@ -131,7 +132,7 @@ def _free_name(options: dict) -> str:
 def _returns_mapping(function: Callable) -> bool:
     try:
         hint = typing.get_type_hints(function).get("return")
-    except (NameError, TypeError, AttributeError):
+    except Exception:  # annotations are the author's code
         return False
     hint = typing.get_origin(hint) or hint
     return isinstance(hint, type) and issubclass(hint, Mapping)
@@ -163,9 +164,8 @@ class TaskDecorator:
             return TaskDecorator(name)
         if name.startswith("__"):
             raise AttributeError(name)
-        raise AttributeError(
-            f"@task.{name} is not supported: there are {', '.join('@task.' + k for k in self._KINDS)}"
-        )
+        known = ", ".join(f"@task.{kind}" for kind in self._KINDS)
+        raise AttributeError(f"@task.{name} is not supported: there are {known}")
 
 
 task = TaskDecorator()

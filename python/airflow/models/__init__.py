@@ -10,14 +10,14 @@ from airflow._core.xcomarg import XCOM_RETURN_KEY, XComArg
 from airflow.models.xcom import XCom
 
 __all__ = [
-    "BaseOperator",
     "DAG",
+    "XCOM_RETURN_KEY",
+    "BaseOperator",
     "DagRun",
     "Param",
     "SkipMixin",
     "TaskInstance",
     "Variable",
-    "XCOM_RETURN_KEY",
     "XCom",
     "XComArg",
 ]

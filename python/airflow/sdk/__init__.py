@@ -14,9 +14,9 @@ from airflow._core.variables import Variable
 from airflow._core.xcomarg import XComArg
 
 __all__ = [
+    "DAG",
     "BaseBranchOperator",
     "BaseOperator",
-    "DAG",
     "DagRunState",
     "EdgeModifier",
     "Label",

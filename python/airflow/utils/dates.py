@@ -5,7 +5,9 @@ from __future__ import annotations
 from airflow._core import datetimes
 from airflow._core.schedule import PRESETS
 
-cron_presets = {name: text for name, text in PRESETS.items() if name not in ("@midnight", "@annually")}
+cron_presets = {
+    name: text for name, text in PRESETS.items() if name not in ("@midnight", "@annually")
+}
 
 
 def days_ago(n, hour=0, minute=0, second=0, microsecond=0):

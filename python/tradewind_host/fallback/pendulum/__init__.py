@@ -102,7 +102,15 @@ def from_format(string: str, fmt: str, tz="UTC", **_ignored) -> DateTime:
 
 
 def duration(
-    days=0, seconds=0, microseconds=0, milliseconds=0, minutes=0, hours=0, weeks=0, years=0, months=0
+    days=0,
+    seconds=0,
+    microseconds=0,
+    milliseconds=0,
+    minutes=0,
+    hours=0,
+    weeks=0,
+    years=0,
+    months=0,
 ) -> Duration:
     """A length of time; a year counts as 365 days and a month as 30."""
     return Duration(
