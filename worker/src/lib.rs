@@ -4,5 +4,7 @@
 //! execution API.
 
 mod api;
+mod http_api;
 
 pub use api::{ApiError, ExecutionApi};
+pub use http_api::HttpExecutionApi;
