@@ -21,6 +21,8 @@ impl Subject for Memory {
 
     fn cut(&self) {}
 
+    fn silence(&self) {}
+
     fn mend(&self) {}
 
     fn restart(&self) {}
@@ -57,6 +59,7 @@ tradewind_broker::result_conformance! {
     ];
     cannot: [
         items_of_a_cut_reader_come_again = "there is no link to cut",
+        items_of_a_silent_reader_come_again = "there is no link to silence",
         a_cut_reader_reads_on = "there is no link to cut",
         a_cut_wait_still_ends = "there is no link to cut",
         results_survive_a_restart = "nothing survives the process",

@@ -50,6 +50,7 @@ tradewind_broker::result_conformance! {
         a_body_of_one_mebibyte,
         items_of_a_dropped_reader_come_again_at_once,
         items_of_a_cut_reader_come_again,
+        items_of_a_silent_reader_come_again,
         a_cut_reader_reads_on,
         a_cut_wait_still_ends,
     ],
@@ -60,4 +61,17 @@ tradewind_broker::result_conformance! {
     ];
     cannot: [
     ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_processes_make_the_tables_at_once() {
+    let server = Postgres::start().expect("a server");
+    let clock = std::sync::Arc::new(tradewind_proto::clock::SystemClock);
+    let opening = (0..8).map(|_| {
+        let ((url, options), clock) = (open(server.url()), clock.clone());
+        async move { tradewind_broker::open_results(&url, &options, clock).await }
+    });
+    for opened in futures::future::join_all(opening).await {
+        opened.expect("a backend").health().await.expect("health");
+    }
 }

@@ -50,6 +50,7 @@ tradewind_broker::result_conformance! {
         a_body_of_one_mebibyte,
         items_of_a_dropped_reader_come_again_at_once,
         items_of_a_cut_reader_come_again,
+        items_of_a_silent_reader_come_again,
         a_cut_reader_reads_on,
         a_cut_wait_still_ends,
     ],
@@ -60,4 +61,68 @@ tradewind_broker::result_conformance! {
     ];
     cannot: [
     ]
+}
+
+/// What a Celery 5 worker writes, and how it announces it.
+const CELERY: &str = r#"{"status": "SUCCESS", "result": [1, "zwei"], "traceback": null, "children": [], "date_done": "2026-11-20T10:11:12.131415+00:00", "task_id": "ID"}"#;
+
+#[tokio::test]
+async fn a_result_that_celery_wrote_is_read_and_waited_for() {
+    let url = shared::redis_url();
+    let (backend_url, options) = open(&url);
+    let clock = std::sync::Arc::new(tradewind_proto::clock::SystemClock);
+    let backend =
+        tradewind_broker::open_results(&backend_url, &options, clock).await.expect("no error");
+    let id = tradewind_services::unique("celery");
+    let key = format!("celery-task-meta-{id}");
+    let meta = CELERY.replace("ID", &id);
+    let client = redis::Client::open(url).expect("no error");
+    let mut link = client.get_multiplexed_async_connection().await.expect("no error");
+    let write = async {
+        let mut both = redis::pipe();
+        both.cmd("SETEX").arg(&key).arg(86_400).arg(&meta).ignore();
+        both.cmd("PUBLISH").arg(&key).arg(&meta).ignore();
+        both.query_async::<()>(&mut link).await.expect("no error");
+    };
+    let limit = std::time::Duration::from_secs(20);
+    let (found, ()) = tokio::join!(backend.wait(&id, limit), write);
+    let found = found.expect("no error").expect("the result");
+    assert_eq!((found.token, found.state.as_str()), (0, "SUCCESS"));
+    assert_eq!(found.meta, meta.into_bytes());
+}
+
+#[tokio::test]
+async fn a_result_that_we_wrote_has_celerys_key_members_channel_and_expiry() {
+    use futures::StreamExt;
+
+    let url = shared::redis_url();
+    let (backend_url, options) = open(&url);
+    let clock = std::sync::Arc::new(tradewind_proto::clock::SystemClock);
+    let backend =
+        tradewind_broker::open_results(&backend_url, &options, clock).await.expect("no error");
+    let id = tradewind_services::unique("ours");
+    let key = format!("celery-task-meta-{id}");
+    let client = redis::Client::open(url).expect("no error");
+    let mut news = client.get_async_pubsub().await.expect("no error");
+    news.subscribe(&key).await.expect("no error");
+    let meta = CELERY.replace("ID", &id);
+    let result = tradewind_broker::StoredResult {
+        task_id: id.clone(),
+        token: 12,
+        state: "SUCCESS".to_owned(),
+        meta: meta.clone().into_bytes(),
+        reply_to: None,
+    };
+    backend.put(result, std::time::Duration::from_secs(600)).await.expect("no error");
+    let mut link = client.get_multiplexed_async_connection().await.expect("no error");
+    let stored: String =
+        redis::cmd("GET").arg(&key).query_async(&mut link).await.expect("no error");
+    let ttl_s: i64 = redis::cmd("TTL").arg(&key).query_async(&mut link).await.expect("no error");
+    let told: String =
+        news.on_message().next().await.expect("no error").get_payload().expect("no error");
+    assert_eq!(told, stored);
+    assert!((590..=600).contains(&ttl_s), "{ttl_s}");
+    let mut expected: serde_json::Value = serde_json::from_str(&meta).expect("no error");
+    expected["tradewind_token"] = 12.into();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&stored).expect("no error"), expected);
 }

@@ -49,6 +49,7 @@ tradewind_broker::result_conformance! {
         a_body_of_one_mebibyte,
         items_of_a_dropped_reader_come_again_at_once,
         items_of_a_cut_reader_come_again,
+        items_of_a_silent_reader_come_again,
         a_cut_reader_reads_on,
     ],
     on_own => [
@@ -61,4 +62,41 @@ tradewind_broker::result_conformance! {
         results_survive_a_restart = "replies live in the memory of their client",
         a_cut_wait_still_ends = "the reply queue ends with its client's link, and a result sent meanwhile with it",
     ]
+}
+
+/// A reply as a Celery worker publishes it: no token, no headers of ours.
+#[tokio::test]
+async fn a_reply_that_celery_sent_is_read() {
+    use lapin::options::BasicPublishOptions;
+    use lapin::{BasicProperties, Connection, ConnectionProperties};
+
+    let url = shared::amqp_url();
+    let (backend_url, options) = open(&url);
+    let clock = std::sync::Arc::new(tradewind_proto::clock::SystemClock);
+    let backend =
+        tradewind_broker::open_results(&backend_url, &options, clock).await.expect("no error");
+    let id = tradewind_services::unique("celery");
+    let meta = format!(
+        r#"{{"status": "FAILURE", "result": {{"exc_type": "ValueError", "exc_message": ["no"], "exc_module": "builtins"}}, "traceback": "Traceback", "children": [], "date_done": null, "task_id": "{id}"}}"#
+    );
+    let link = Connection::connect(&url, ConnectionProperties::default()).await.expect("no error");
+    let channel = link.create_channel().await.expect("no error");
+    let properties = BasicProperties::default()
+        .with_correlation_id(id.as_str().into())
+        .with_content_type("application/json".into())
+        .with_content_encoding("utf-8".into())
+        .with_delivery_mode(1);
+    let reply_to = backend.reply_to().expect("a reply queue");
+    let publishing = channel.basic_publish(
+        "".into(),
+        reply_to.into(),
+        BasicPublishOptions::default(),
+        meta.as_bytes(),
+        properties,
+    );
+    publishing.await.expect("no error").await.expect("no error");
+    let limit = std::time::Duration::from_secs(20);
+    let found = backend.wait(&id, limit).await.expect("no error").expect("the reply");
+    assert_eq!((found.token, found.state.as_str()), (0, "FAILURE"));
+    assert_eq!(found.meta, meta.into_bytes());
 }

@@ -86,9 +86,9 @@ mod tests {
     #[test]
     fn the_token_is_one_more_member_and_comes_off_without_a_trace() {
         for (meta, token) in [(CELERY, 7), (FAILED, -3), ("{}", i64::MAX)] {
-            let stored = with_token(meta.as_bytes(), token).unwrap();
-            let parsed: serde_json::Value = serde_json::from_slice(&stored).unwrap();
-            let mut expected: serde_json::Value = serde_json::from_str(meta).unwrap();
+            let stored = with_token(meta.as_bytes(), token).expect("valid");
+            let parsed: serde_json::Value = serde_json::from_slice(&stored).expect("valid");
+            let mut expected: serde_json::Value = serde_json::from_str(meta).expect("valid");
             expected["tradewind_token"] = token.into();
             assert_eq!(parsed, expected);
             assert_eq!(split_token(&stored), (token, meta.as_bytes().to_vec()));

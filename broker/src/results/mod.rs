@@ -31,7 +31,8 @@ pub use open::{ResultOptions, open_results};
 pub struct StoredResult {
     /// Task id.
     pub task_id: String,
-    /// Fencing number: a result with a lower one never replaces a stored one.
+    /// Fencing number: a result with a lower one never replaces a stored one. Exact up to 2^53 on
+    /// Redis.
     pub token: i64,
     /// Celery state name (`SUCCESS`, `FAILURE`, `REVOKED`, …).
     pub state: String,

@@ -92,7 +92,7 @@ mod tests {
 
     async fn refusal(url: &str, options: &ResultOptions) -> String {
         let opened = open_results(url, options, Arc::new(SystemClock)).await;
-        opened.unwrap_err().to_string()
+        opened.expect_err("a refusal").to_string()
     }
 
     #[tokio::test]
@@ -121,8 +121,8 @@ mod tests {
     #[test]
     fn unknown_options_are_refused() {
         let parsed = serde_json::from_str::<ResultOptions>(r#"{"pool_sise": 3}"#);
-        assert!(parsed.unwrap_err().to_string().contains("pool_sise"));
-        let parsed: ResultOptions = serde_json::from_str(r#"{"pool_size": 3}"#).unwrap();
+        assert!(parsed.expect_err("a refusal").to_string().contains("pool_sise"));
+        let parsed: ResultOptions = serde_json::from_str(r#"{"pool_size": 3}"#).expect("valid");
         assert_eq!(parsed.pool_size, 3);
     }
 }

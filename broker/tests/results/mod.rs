@@ -58,6 +58,10 @@ impl Subject for Served {
         self.proxy.cut();
     }
 
+    fn silence(&self) {
+        self.proxy.black_hole();
+    }
+
     fn mend(&self) {
         self.proxy.restore();
     }

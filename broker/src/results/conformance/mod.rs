@@ -39,6 +39,8 @@ pub trait Subject: Send + Sync {
     async fn open_cuttable(&self) -> Arc<dyn ResultBackend>;
     /// Cuts the links of [`Subject::open_cuttable`] and keeps them cut until [`Subject::mend`].
     fn cut(&self);
+    /// Leaves the links of [`Subject::open_cuttable`] open and lets nothing pass.
+    fn silence(&self);
     /// Lets links be made again.
     fn mend(&self);
     /// Restarts the server; returns when it answers. Only called on a subject of one case's own.
@@ -80,6 +82,7 @@ names! {
     a_body_of_one_mebibyte,
     items_of_a_dropped_reader_come_again_at_once,
     items_of_a_cut_reader_come_again,
+    items_of_a_silent_reader_come_again,
     a_cut_reader_reads_on,
     a_cut_wait_still_ends,
     results_survive_a_restart,

@@ -82,13 +82,13 @@ mod tests {
     fn refuses_tls_it_cannot_give_and_keeps_the_password_to_itself() {
         for mode in ["require", "verify-ca", "verify-full"] {
             let url = format!("postgresql://u:hunter2@db/x?sslmode={mode}");
-            let text = parse(&url).unwrap_err().to_string();
+            let text = parse(&url).expect_err("a refusal").to_string();
             assert!(text.contains("TLS"), "{text}");
             assert!(!text.contains("hunter2"), "{text}");
         }
         assert!(parse("postgresql://u:hunter2@db/x?sslmode=disable").is_ok());
         assert!(parse("postgresql://u@db/x").is_ok());
-        let text = parse("postgresql://u:hunter2@db:nope/x").unwrap_err();
+        let text = parse("postgresql://u:hunter2@db:nope/x").expect_err("a refusal");
         assert!(!text.to_string().contains("hunter2"), "{text}");
     }
 }

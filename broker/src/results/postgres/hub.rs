@@ -2,6 +2,7 @@
 //!
 //! Started by the first wait or inbox, ended with the backend; reconnects until then.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,11 +17,17 @@ use super::STATEMENT_LIMIT;
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
 pub(super) struct Hub {
     /// Taken by the start.
     idle: Mutex<Option<(Arc<Config>, Watchers)>>,
     cancel: CancellationToken,
+}
+
+/// The address may hold a password.
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
 }
 
 impl Hub {

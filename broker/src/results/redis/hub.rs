@@ -3,6 +3,7 @@
 //! Started by the first wait, ended with the backend; reconnects until then.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -22,11 +23,17 @@ const PING_LIMIT: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
 pub(super) struct Hub {
     /// Taken by the start.
     idle: Mutex<Option<(::redis::Client, Watchers)>>,
     cancel: CancellationToken,
+}
+
+/// The address may hold a password.
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
 }
 
 impl Hub {
@@ -121,4 +128,19 @@ async fn subscribe(sink: &mut PubSubSink, channels: &BTreeSet<String>) -> RedisR
         return Ok(());
     }
     sink.subscribe(Vec::from_iter(channels)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::{Hub, Watchers};
+
+    #[test]
+    fn the_password_stays_inside() {
+        let client = ::redis::Client::open("redis://u:hunter2@redis/0").expect("a client");
+        let hub = Hub::new(client, Watchers::default(), CancellationToken::new());
+        let shown = format!("{hub:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
 }

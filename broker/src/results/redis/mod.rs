@@ -107,7 +107,25 @@ impl RedisResults {
         };
         let backend = Self { shared: Arc::new(shared), _alive: cancel.drop_guard() };
         backend.health().await?;
+        backend.warn_if_volatile().await;
         Ok(backend)
+    }
+}
+
+impl RedisResults {
+    /// Says once what the server's settings cannot promise; a server that hides them is not asked.
+    async fn warn_if_volatile(&self) {
+        let settings: Result<Vec<String>, _> = ::redis::cmd("CONFIG")
+            .arg("GET")
+            .arg("appendonly")
+            .query_async(&mut self.shared.connection())
+            .await;
+        if settings.is_ok_and(|pair| pair.get(1).is_some_and(|value| value == "no")) {
+            tracing::warn!(
+                "this Redis keeps no append-only file: results and inbox items are lost when it \
+                 restarts; set appendonly yes"
+            );
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A supervised AMQP connection: opened when needed, opened again after a failure, with backoff.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -18,21 +19,22 @@ pub(super) const SERVICE: &str = "RabbitMQ";
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Longest wait for an answer or a publisher confirm.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-const HEARTBEAT_S: u16 = 10;
+/// RabbitMQ takes a silent client for dead after at most three times this long, which keeps the
+/// promised redelivery within ten seconds.
+const HEARTBEAT_S: u16 = 3;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Longest queue name and correlation id in AMQP.
 const SHORT_STRING_BYTES_MAX: usize = 255;
 
 /// One connection with one channel for publishing.
-#[derive(Debug)]
 pub(super) struct Link {
     uri: AMQPUri,
     name: &'static str,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     live: Option<Live>,
     backoff: Duration,
@@ -40,12 +42,18 @@ struct State {
     closed: bool,
 }
 
-#[derive(Debug)]
 struct Live {
     connection: Connection,
     publisher: Channel,
     /// Queues known to exist.
     declared: BTreeSet<String>,
+}
+
+/// The URI holds a password.
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Live {
@@ -220,4 +228,26 @@ pub(super) async fn declare_durable(channel: &Channel, queue: &str) -> Result<()
     );
     answered(&format!("queue {queue:?}"), declaring).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Link, parse, short};
+
+    #[test]
+    fn celerys_scheme_is_taken_and_the_password_stays_inside() {
+        let uri = parse("pyamqp://guest:hunter2@rabbit:5672//").expect("a URI");
+        assert_eq!(uri.authority.host, "rabbit");
+        let shown = format!("{:?}", Link::new(uri, "test"));
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let text = parse("amqp://guest:hunter2@rabbit:nope").expect_err("a refusal").to_string();
+        assert!(text.contains("amqp://") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn long_names_are_refused_by_name() {
+        assert!(short("a task id", &"x".repeat(255)).is_ok());
+        let text = short("a task id", &"ü".repeat(200)).expect_err("a refusal").to_string();
+        assert!(text.contains("a task id") && text.contains("400 bytes"), "{text}");
+    }
 }
