@@ -386,7 +386,8 @@ class LifecycleTest(unittest.TestCase):
             for n in (0, 1, 2, 3, 0):
                 attempt = worker.run(f"f{n}.py", f"f{n}", "which")
                 self.assertEqual(attempt.values()["return_value"], str(n))
-            worker.wait(lambda: len(children(worker.host.pid)) <= 2)
+            # Not even as zombies.
+            worker.wait(lambda: len(all_children(worker.host.pid)) <= 2)
 
     def test_death_of_the_worker_kills_everything(self):
         for how in ("close stdin", "kill root", "stop"):
@@ -426,6 +427,13 @@ class LifecycleTest(unittest.TestCase):
             worker.host.stdin.close()
             worker.wait(lambda: not any(map(is_alive, zygotes)))
 
+    def test_import_that_takes_too_long(self):
+        files = {"slow.py": "import time\ntime.sleep(1000)\n"}
+        with Worker(files, "--import-timeout", "0.2") as worker:
+            attempt = worker.run("slow.py", "x", "y")
+            self.assertIn("took more than 0.2 s", attempt.exited["error"])
+            worker.wait(lambda: not all_children(worker.host.pid))
+
     def test_junk_on_stdin_is_ignored(self):
         with Worker({"s.py": SMALL.format(dag="s", value="fine")}) as worker:
             worker.host.stdin.write(b"nonsense\n[1]\n" + b'{"op": "dance"}\n')
@@ -433,9 +441,13 @@ class LifecycleTest(unittest.TestCase):
             self.assertEqual(worker.run("s.py", "s", "which").values()["return_value"], "fine")
 
 
-def children(pid: int) -> list[int]:
+def all_children(pid: int) -> list[int]:
     with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [child for child in map(int, file.read().split()) if is_alive(child)]
+        return [int(child) for child in file.read().split()]
+
+
+def children(pid: int) -> list[int]:
+    return [child for child in all_children(pid) if is_alive(child)]
 
 
 if __name__ == "__main__":
