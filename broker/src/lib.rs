@@ -6,10 +6,12 @@
 mod delivery;
 mod error;
 mod queue;
-mod results;
+pub mod results;
 pub mod trace;
 
 pub use delivery::{Delivery, Payload, Settle};
 pub use error::Error;
 pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats};
-pub use results::{Inbox, InboxItem, Put, ResultBackend, StoredResult};
+pub use results::{
+    Inbox, InboxItem, MemoryResults, Put, ResultBackend, ResultOptions, StoredResult, open_results,
+};
