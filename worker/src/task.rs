@@ -41,6 +41,7 @@ pub(crate) async fn run(core: Arc<Core>, mut delivery: Delivery, ticket: Ticket)
     }
     let ignore = message.headers.get("ignore_result").and_then(Value::as_bool).unwrap_or(false);
     let token = message.headers.get("retries").and_then(Value::as_i64).unwrap_or(0);
+    let reply_to = message.reply_to.clone();
     let expired = time_header(&message, "expires").is_some_and(|at| at <= now);
     let (state, meta) = if expired {
         (REVOKED, failure(REVOKED, "TaskRevokedError", "celery.exceptions", "expired"))
@@ -56,7 +57,14 @@ pub(crate) async fn run(core: Arc<Core>, mut delivery: Delivery, ticket: Ticket)
     drop(slot);
     core.metrics.tasks.with_label_values(&[task.as_str(), state]).inc();
     Tally::add(&core.tally.finished);
-    if ignore || store(&core, &delivery, &id, token, state, meta).await {
+    let result = StoredResult {
+        task_id: id.clone(),
+        token,
+        state: state.to_owned(),
+        meta: finish_meta(meta, &id, core.clock.now()),
+        reply_to,
+    };
+    if ignore || store(&core, &delivery, result).await {
         ack(delivery, &task, &id).await;
     } else {
         batch::release(&core, delivery).await;
@@ -100,23 +108,8 @@ async fn with_lease<T>(core: &Core, delivery: &Delivery, work: impl Future<Outpu
 }
 
 /// Whether the result is safe, or never will be by trying again.
-async fn store(
-    core: &Core,
-    delivery: &Delivery,
-    id: &str,
-    token: i64,
-    state: &str,
-    mut meta: Value,
-) -> bool {
-    meta["children"] = json!([]);
-    meta["date_done"] = json!(core.clock.now().to_string());
-    meta["task_id"] = json!(id);
-    let result = StoredResult {
-        task_id: id.to_owned(),
-        token,
-        state: state.to_owned(),
-        meta: meta.to_string().into_bytes(),
-    };
+async fn store(core: &Core, delivery: &Delivery, result: StoredResult) -> bool {
+    let id = result.task_id.clone();
     let ttl = Duration::from_secs(core.options.result_ttl_seconds);
     let deadline = Instant::now() + RESULT_PATIENCE;
     let mut delay = RETRY_MIN;
@@ -134,6 +127,14 @@ async fn store(
         with_lease(core, delivery, sleep(delay)).await;
         delay = (delay * 2).min(RETRY_MAX);
     }
+}
+
+/// The members that every meta object has.
+fn finish_meta(mut meta: Value, id: &str, at: Timestamp) -> Vec<u8> {
+    meta["children"] = json!([]);
+    meta["date_done"] = json!(at.to_string());
+    meta["task_id"] = json!(id);
+    meta.to_string().into_bytes()
 }
 
 async fn ack(mut delivery: Delivery, task: &str, id: &str) {

@@ -1,10 +1,16 @@
 //! Template fields of a task, rendered before it runs. What Rust cannot render is left, with the
 //! reason, for Python.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tradewind_engine::template::{self, Lookups, TemplateContext};
+use tradewind_proto::execution::{VariableQuery, XcomQuery, XcomReply};
 
-use super::AttemptJob;
+use super::{AttemptJob, lookup};
+use crate::ExecutionApi;
 
 /// A rendered field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,19 +28,59 @@ pub(super) struct Unrendered {
     pub(super) error: String,
 }
 
-/// Renders all fields of a task.
+/// Renders all fields of a task, on a thread that may block.
 pub(super) async fn render(job: &AttemptJob) -> (Vec<Rendered>, Vec<Unrendered>) {
-    let mut rendered = Vec::new();
-    let mut unrendered = Vec::new();
-    for field in &job.grant.task.templates {
-        unrendered.push(Unrendered {
+    let task = Arc::clone(&job.grant.task);
+    if task.templates.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
+    let context = TemplateContext {
+        run: job.grant.context.clone(),
+        task_id: task.task_id.clone(),
+        operator: task.operator.clone(),
+        previous_date: None,
+    };
+    let lookups = Arc::new(ApiLookups { api: Arc::clone(&job.api), handle: Handle::current() });
+    let all = tokio::task::spawn_blocking(move || {
+        let (mut rendered, mut unrendered) = (Vec::new(), Vec::new());
+        for field in &task.templates {
+            let path = field.path.clone();
+            match template::render(&field.source, &context, Arc::clone(&lookups) as _) {
+                Ok(text) => rendered.push(Rendered { path, value: Value::String(text) }),
+                Err(error) => {
+                    let source = field.source.clone();
+                    unrendered.push(Unrendered { path, source, error: error.to_string() });
+                }
+            }
+        }
+        (rendered, unrendered)
+    });
+    all.await.unwrap_or_else(|error| {
+        let text = format!("rendering ended early: {error}");
+        let left = job.grant.task.templates.iter().map(|field| Unrendered {
             path: field.path.clone(),
             source: field.source.clone(),
-            error: String::new(),
+            error: text.clone(),
         });
+        (Vec::new(), left.collect())
+    })
+}
+
+/// XComs and variables for templates. Blocks its thread.
+struct ApiLookups {
+    api: Arc<dyn ExecutionApi>,
+    handle: Handle,
+}
+
+impl Lookups for ApiLookups {
+    fn xcom_pull(&self, query: XcomQuery) -> Result<XcomReply, String> {
+        self.handle.block_on(lookup::xcom(&self.api, &query))
     }
-    let _ = &mut rendered;
-    (rendered, unrendered)
+
+    fn variable(&self, key: &str) -> Result<Option<String>, String> {
+        let query = VariableQuery { key: key.to_owned() };
+        self.handle.block_on(lookup::variable(&self.api, &query)).map(|reply| reply.value)
+    }
 }
 
 /// Puts a rendered value into the arguments. False when the path leads nowhere.
