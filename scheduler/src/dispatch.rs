@@ -180,7 +180,11 @@ impl Publisher {
             warn!(%error, failed, "attempts not published; they stay in the outbox");
             self.forget_queues();
         }
-        ids.into_iter().zip(results).filter(|(_, result)| result.is_ok()).map(|(id, _)| id).collect()
+        ids.into_iter()
+            .zip(results)
+            .filter(|(_, result)| result.is_ok())
+            .map(|(id, _)| id)
+            .collect()
     }
 
     async fn declare(&mut self, items: &[Dispatch]) -> Result<(), BrokerError> {

@@ -20,9 +20,8 @@ pub(crate) struct Metrics {
 }
 
 /// Seconds from 0.1 ms to 3 s: a hop should stay in the first ones.
-const HOP_BUCKETS: [f64; 14] = [
-    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0,
-];
+const HOP_BUCKETS: [f64; 14] =
+    [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0];
 
 impl Metrics {
     /// Makes and registers them.

@@ -99,10 +99,8 @@ impl Tick {
 
     /// How to move one schedule; none while the DAG has its fill of runs.
     fn decide(&self, due: &DueDag, now: Timestamp) -> Option<(Advance, Option<String>)> {
-        let last = due.last.map(|(logical_date, interval_end)| LastRun {
-            logical_date,
-            interval_end,
-        });
+        let last =
+            due.last.map(|(logical_date, interval_end)| LastRun { logical_date, interval_end });
         let next_after = |last: Option<&LastRun>| {
             timetable::next_run(&due.spec, last, now, due.spec.catchup).map(stored)
         };

@@ -78,13 +78,7 @@ impl Owner<'_> {
         }
     }
 
-    fn apply(
-        &self,
-        run: Uuid,
-        mut plan: RunPlan,
-        work: RunWork,
-        mut changes: Changes,
-    ) -> Decided {
+    fn apply(&self, run: Uuid, mut plan: RunPlan, work: RunWork, mut changes: Changes) -> Decided {
         let now = self.duty.clock.now();
         let ids = self.duty.ids.as_ref();
         let mut finished = Vec::new();
