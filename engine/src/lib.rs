@@ -4,6 +4,7 @@ pub mod graph;
 pub mod limits;
 pub mod model;
 pub mod plan;
+pub mod template;
 pub mod timetable;
 pub mod trigger_rule;
 pub mod validate;
