@@ -5,11 +5,21 @@
 
 mod delivery;
 mod error;
+mod limits;
+mod memory;
+mod open;
+mod options;
 mod queue;
+mod rabbitmq;
+mod redis;
 mod results;
+mod slots;
 pub mod trace;
 
 pub use delivery::{Delivery, Payload, Settle};
 pub use error::Error;
+pub use memory::MemoryBroker;
+pub use open::open;
+pub use options::BrokerOptions;
 pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats};
 pub use results::{Inbox, InboxItem, Put, ResultBackend, StoredResult};

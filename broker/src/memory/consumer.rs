@@ -1,0 +1,179 @@
+//! Taking and settling.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tradewind_proto::Timestamp;
+
+use super::Shared;
+use super::state::Entry;
+use crate::slots::Slots;
+use crate::{Consumer, Delivery, Error, Payload, Settle};
+
+/// Longest sleep before looking at the wall clock again, because that one may be stepped.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// Shortest sleep, so that a wall clock behind tokio's is not polled in a tight loop.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+pub(super) struct MemoryConsumer {
+    shared: Arc<Shared>,
+    queues: Vec<String>,
+    slots: Arc<Slots>,
+    /// Queue to look at first: moves on, so that a full queue does not starve the others.
+    cursor: usize,
+    closed: bool,
+}
+
+impl MemoryConsumer {
+    pub(super) fn new(shared: Arc<Shared>, queues: Vec<String>, prefetch: u16) -> Self {
+        shared.change(|state| state.count_consumers(&queues, true));
+        Self { shared, queues, slots: Arc::new(Slots::new(prefetch)), cursor: 0, closed: false }
+    }
+
+    fn take(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        state.promote(self.shared.clock.now());
+        let mut taken = Vec::new();
+        let mut empty = 0;
+        while taken.len() < max && empty < self.queues.len() {
+            let queue = &self.queues[self.cursor % self.queues.len()];
+            self.cursor = self.cursor.wrapping_add(1);
+            match state.take(queue) {
+                Some(entry) => {
+                    empty = 0;
+                    taken.push((queue.clone(), entry));
+                }
+                None => empty += 1,
+            }
+        }
+        drop(state);
+        self.slots.take(taken.len());
+        Ok(taken.into_iter().map(|(queue, entry)| self.delivery(queue, entry)).collect())
+    }
+
+    fn delivery(&self, queue: String, entry: Entry) -> Delivery {
+        let payload = Payload::Message(entry.message.clone());
+        let redelivered = entry.redelivered;
+        let settle = MemorySettle {
+            shared: Arc::clone(&self.shared),
+            slots: Arc::clone(&self.slots),
+            queue: queue.clone(),
+            entry: Mutex::new(Some(entry)),
+        };
+        Delivery::new(payload, queue, redelivered, Box::new(settle))
+    }
+
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.closed, true) {
+            self.shared.change(|state| state.count_consumers(&self.queues, false));
+        }
+    }
+}
+
+#[async_trait]
+impl Consumer for MemoryConsumer {
+    async fn next_batch(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+        loop {
+            if self.closed || self.queues.is_empty() {
+                return Err(Error::Closed);
+            }
+            let shared = Arc::clone(&self.shared);
+            let changed = shared.changed.notified();
+            tokio::pin!(changed);
+            // Registered before looking, so that a change in between is not missed.
+            changed.as_mut().enable();
+            let free = self.slots.free();
+            if free > 0 {
+                let taken = self.take(max.max(1).min(free))?;
+                if !taken.is_empty() {
+                    return Ok(taken);
+                }
+            } else if self.shared.lock().closed {
+                return Err(Error::Closed);
+            }
+            let due = self.shared.lock().next_due(&self.queues);
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = tokio::time::sleep(until(due, self.shared.clock.now())) => {}
+            }
+        }
+    }
+
+    async fn pause(&mut self) -> Result<(), Error> {
+        // Nothing is reserved ahead of a call.
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), Error> {
+        self.leave();
+        Ok(())
+    }
+}
+
+impl Drop for MemoryConsumer {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn until(due: Option<Timestamp>, now: Timestamp) -> Duration {
+    let Some(due) = due else { return SLEEP_MAX };
+    let wait = Duration::try_from(due.duration_since(now)).unwrap_or(SLEEP_MIN);
+    wait.clamp(SLEEP_MIN, SLEEP_MAX)
+}
+
+#[derive(Debug)]
+struct MemorySettle {
+    shared: Arc<Shared>,
+    slots: Arc<Slots>,
+    queue: String,
+    /// Taken by the one settling call, or by the drop.
+    entry: Mutex<Option<Entry>>,
+}
+
+impl MemorySettle {
+    fn finish(&self, end: impl FnOnce(&mut super::State, &str, Entry)) -> Result<(), Error> {
+        let entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let entry = entry.ok_or(Error::AlreadySettled)?;
+        self.slots.give_back();
+        self.shared.change(|state| end(state, &self.queue, entry));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Settle for MemorySettle {
+    async fn ack(&self) -> Result<(), Error> {
+        self.finish(|state, queue, _entry| state.acked(queue))
+    }
+
+    async fn release(&self) -> Result<(), Error> {
+        self.finish(|state, queue, entry| state.give_back(queue, entry))
+    }
+
+    async fn requeue_at(&self, at: Timestamp) -> Result<(), Error> {
+        self.finish(|state, queue, entry| state.delay(queue, entry, at))
+    }
+
+    async fn dead_letter(&self, reason: &str) -> Result<(), Error> {
+        let now = self.shared.clock.now();
+        self.finish(|state, queue, entry| state.bury(queue, entry, reason, now))
+    }
+
+    async fn extend(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl Drop for MemorySettle {
+    fn drop(&mut self) {
+        // Settled already in the usual case, and then there is nothing to give back.
+        let _settled = self.finish(|state, queue, entry| state.give_back(queue, entry));
+    }
+}

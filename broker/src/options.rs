@@ -1,0 +1,91 @@
+//! Options of the queue drivers, as they appear under `[broker]` in the configuration.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, QueueKind};
+
+/// Options of all queue drivers; each driver reads those that concern it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrokerOptions {
+    /// RabbitMQ: how queues are declared; `?queue_type=quorum` in the URL has precedence.
+    pub queue_kind: QueueKind,
+    /// RabbitMQ: `x-max-priority` of classic queues. Unset, as in Celery: priorities are ignored.
+    pub max_priority: Option<u8>,
+    /// RabbitMQ: AMQP heartbeat in seconds; a silent link is given up after two of them.
+    pub heartbeat_s: u16,
+    /// Redis: put before every key and channel (Celery's `global_keyprefix`).
+    pub global_keyprefix: String,
+    /// Redis: priority steps, ascending, the first one 0 (Celery's `priority_steps`).
+    pub priority_steps: Vec<u8>,
+    /// Redis: milliseconds that a delivery stays reserved without renewal. Renewed three times per
+    /// lease; what a dead consumer held is delivered again after at most 4/3 of it.
+    pub lease_ms: u64,
+    /// Redis: longest pause in milliseconds between two looks at an empty queue. Messages of our
+    /// own publishers wake consumers at once; this bounds the delay of Python's.
+    pub poll_max_ms: u64,
+    /// Milliseconds for one connection attempt.
+    pub connect_timeout_ms: u64,
+    /// Milliseconds that the server may take to answer or confirm.
+    pub response_timeout_ms: u64,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self {
+            queue_kind: QueueKind::Classic,
+            max_priority: None,
+            heartbeat_s: 10,
+            global_keyprefix: String::new(),
+            priority_steps: vec![0, 3, 6, 9],
+            lease_ms: 10_000,
+            poll_max_ms: 20,
+            connect_timeout_ms: 4_000,
+            response_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl BrokerOptions {
+    /// Checks ranges; each driver calls it when it is opened.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the option, its value and the valid range.
+    pub fn validate(&self) -> Result<(), Error> {
+        let bad = |option: &str, value: &dyn std::fmt::Debug, valid: &str| {
+            Err(Error::Config(format!("broker option {option} = {value:?}: use {valid}")))
+        };
+        let steps = &self.priority_steps;
+        if steps.first() != Some(&0) || !steps.is_sorted_by(|a, b| a < b) {
+            return bad("priority_steps", steps, "ascending numbers, the first one 0");
+        }
+        if !(100..=3_600_000).contains(&self.lease_ms) {
+            return bad("lease_ms", &self.lease_ms, "100 to 3600000");
+        }
+        if !(1..=60_000).contains(&self.poll_max_ms) {
+            return bad("poll_max_ms", &self.poll_max_ms, "1 to 60000");
+        }
+        if self.connect_timeout_ms == 0 || self.response_timeout_ms == 0 {
+            let both = (self.connect_timeout_ms, self.response_timeout_ms);
+            return bad("connect_timeout_ms, response_timeout_ms", &both, "at least 1");
+        }
+        if self.max_priority == Some(0) {
+            return bad("max_priority", &0, "1 to 255, or leave it out");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(crate) fn response_timeout(&self) -> Duration {
+        Duration::from_millis(self.response_timeout_ms)
+    }
+}

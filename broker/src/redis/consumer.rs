@@ -1,0 +1,301 @@
+//! Taking messages: one script call per batch, polling when idle.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tracing::debug;
+use tradewind_proto::Timestamp;
+use uuid::Uuid;
+
+use super::settle::{How, Move, Op};
+use super::{Inner, envelope};
+use crate::limits::dead_letter_queue;
+use crate::slots::Slots;
+use crate::{Consumer, Delivery, Error, Payload, Settle};
+
+/// Most messages of one script call.
+const POP_MAX: usize = 256;
+/// First pause of an idle consumer; doubles up to the option `poll_max_ms`.
+const POLL_MIN: Duration = Duration::from_millis(1);
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// A script call that survives the cancellation of whoever waits for it.
+type Fetch = JoinHandle<Result<Vec<Delivery>, Error>>;
+
+#[derive(Debug)]
+pub(super) struct RedisConsumer {
+    inner: Arc<Inner>,
+    queues: Vec<String>,
+    slots: Arc<Slots>,
+    bell: Arc<Notify>,
+    name: String,
+    pops: u64,
+    fetch: Option<Fetch>,
+    buffer: VecDeque<Delivery>,
+    poll: Duration,
+    retry: Duration,
+    closed: bool,
+}
+
+impl RedisConsumer {
+    pub(super) fn new(inner: Arc<Inner>, queues: Vec<String>, prefetch: u16) -> Self {
+        let bell = Arc::new(Notify::new());
+        for queue in &queues {
+            inner.wakes.add(inner.keys.wake(queue), &bell);
+        }
+        let slots = Arc::new(Slots::new(prefetch));
+        let name = Uuid::new_v4().simple().to_string();
+        Self {
+            inner,
+            queues,
+            slots,
+            bell,
+            name,
+            pops: 0,
+            fetch: None,
+            buffer: VecDeque::new(),
+            poll: POLL_MIN,
+            retry: Duration::ZERO,
+            closed: false,
+        }
+    }
+
+    fn start_fetch(&mut self, max: usize) {
+        self.pops += 1;
+        // Another queue is looked at first each time.
+        self.queues.rotate_left(1);
+        let pop = Pop {
+            inner: Arc::clone(&self.inner),
+            slots: Arc::clone(&self.slots),
+            queues: self.queues.clone(),
+            name: format!("{}.{}", self.name, self.pops),
+            max: max.min(POP_MAX),
+        };
+        self.fetch = Some(tokio::spawn(pop.run()));
+    }
+
+    /// Waits for the call under way. Cancel-safe: the handle stays until its result is in `buffer`.
+    async fn finish_fetch(&mut self) -> Result<usize, Error> {
+        let Some(fetch) = &mut self.fetch else { return Ok(0) };
+        let result = fetch.await;
+        self.fetch = None;
+        let deliveries = result.map_err(|_| Error::Closed)??;
+        let count = deliveries.len();
+        self.buffer.extend(deliveries);
+        Ok(count)
+    }
+
+    fn handed_over(&mut self, max: usize) -> Vec<Delivery> {
+        let count = max.max(1).min(self.buffer.len());
+        self.buffer.drain(..count).collect()
+    }
+}
+
+#[async_trait]
+impl Consumer for RedisConsumer {
+    async fn next_batch(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+        loop {
+            if self.closed || self.queues.is_empty() || self.inner.stop.is_cancelled() {
+                return Err(Error::Closed);
+            }
+            if !self.buffer.is_empty() {
+                return Ok(self.handed_over(max));
+            }
+            if self.fetch.is_none() {
+                tokio::time::sleep(std::mem::take(&mut self.retry)).await;
+                let free = self.slots.wait().await;
+                self.start_fetch(max.max(1).min(free));
+            }
+            match self.finish_fetch().await {
+                Ok(0) => {
+                    let stop = self.inner.stop.clone();
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return Err(Error::Closed),
+                        () = self.bell.notified() => {}
+                        () = tokio::time::sleep(self.poll) => {}
+                    }
+                    self.poll = (self.poll * 2).min(self.inner.poll_max);
+                }
+                Ok(_) => self.poll = POLL_MIN,
+                Err(error) => {
+                    self.retry = (self.poll * 2).clamp(RETRY_MIN, RETRY_MAX);
+                    self.poll = self.retry;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn pause(&mut self) -> Result<(), Error> {
+        let fetched = self.finish_fetch().await;
+        // Backwards: the first one is to be the next one again.
+        while let Some(mut delivery) = self.buffer.pop_back() {
+            delivery.release().await?;
+        }
+        fetched.map(|_| ())
+    }
+
+    async fn close(&mut self) -> Result<(), Error> {
+        self.closed = true;
+        self.pause().await
+    }
+}
+
+impl Drop for RedisConsumer {
+    fn drop(&mut self) {
+        // Each dropped delivery goes back by itself; backwards, to keep their order.
+        while self.buffer.pop_back().is_some() {}
+    }
+}
+
+/// One call of the pop script.
+struct Pop {
+    inner: Arc<Inner>,
+    slots: Arc<Slots>,
+    queues: Vec<String>,
+    name: String,
+    max: usize,
+}
+
+impl Pop {
+    async fn run(self) -> Result<Vec<Delivery>, Error> {
+        let keys = &self.inner.keys;
+        let mut script = self.inner.scripts.pop.prepare_invoke();
+        script.key(&keys.reserved()[..]);
+        for queue in &self.queues {
+            script.key(keys.delayed(queue));
+        }
+        for step in keys.steps() {
+            for queue in &self.queues {
+                script.key(keys.list(queue, *step));
+            }
+        }
+        let steps: Vec<String> = keys.steps().iter().map(u8::to_string).collect();
+        script.arg(self.max).arg(self.inner.lease.as_secs_f64()).arg(&self.name);
+        script.arg(self.queues.len()).arg(steps.join(","));
+        for queue in &self.queues {
+            script.arg(serde_json::Value::from(queue.as_str()).to_string());
+        }
+        type Taken = Vec<(usize, String, String, Vec<u8>)>;
+        let taken: Taken = self.inner.link.run("taking messages", &script).await?;
+        self.slots.take(taken.len());
+        Ok(taken
+            .into_iter()
+            .map(|(queue, key, member, raw)| self.delivery(queue, key, member, raw))
+            .collect())
+    }
+
+    fn delivery(&self, queue: usize, key: String, member: String, raw: Vec<u8>) -> Delivery {
+        let queue = self.queues.get(queue.wrapping_sub(1)).cloned().unwrap_or_default();
+        self.inner.held.add(&member);
+        let (payload, redelivered) = match envelope::decode(&raw) {
+            Ok((message, redelivered)) => (Payload::Message(message), redelivered),
+            Err(reason) => (Payload::Malformed { reason, raw: raw.clone() }, false),
+        };
+        let settle = RedisSettle {
+            inner: Arc::clone(&self.inner),
+            slots: Arc::clone(&self.slots),
+            queue: queue.clone(),
+            member,
+            key,
+            raw,
+            ended: AtomicBool::new(false),
+        };
+        Delivery::new(payload, queue, redelivered, Box::new(settle))
+    }
+}
+
+#[derive(Debug)]
+struct RedisSettle {
+    inner: Arc<Inner>,
+    slots: Arc<Slots>,
+    queue: String,
+    /// Lease member.
+    member: String,
+    /// List that it was taken from.
+    key: String,
+    raw: Vec<u8>,
+    ended: AtomicBool,
+}
+
+impl RedisSettle {
+    /// True once: the caller ends the reservation on the server.
+    fn end(&self) -> bool {
+        let first = !self.ended.swap(true, Ordering::AcqRel);
+        if first {
+            self.inner.held.remove(&self.member);
+            self.slots.give_back();
+        }
+        first
+    }
+
+    async fn settle(&self, op: Op) -> Result<(), Error> {
+        if !self.end() {
+            return Err(Error::AlreadySettled);
+        }
+        self.inner.settler.settle(self.member.clone(), op).await
+    }
+
+    fn back(&self) -> Op {
+        Op::Move(Move {
+            how: How::Next,
+            key: self.key.clone(),
+            text: envelope::mark_redelivered(&self.raw),
+            wake: Some(self.inner.keys.wake(&self.queue)),
+        })
+    }
+}
+
+#[async_trait]
+impl Settle for RedisSettle {
+    async fn ack(&self) -> Result<(), Error> {
+        self.settle(Op::Ack).await
+    }
+
+    async fn release(&self) -> Result<(), Error> {
+        self.settle(self.back()).await
+    }
+
+    async fn requeue_at(&self, at: Timestamp) -> Result<(), Error> {
+        // Microseconds since 1970 stay exact in a double until the year 2255.
+        let due = Duration::from_micros(u64::try_from(at.as_microsecond()).unwrap_or(0));
+        self.settle(Op::Move(Move {
+            how: How::At(due.as_secs_f64()),
+            key: self.inner.keys.delayed(&self.queue),
+            text: envelope::mark_redelivered(&self.raw),
+            wake: None,
+        }))
+        .await
+    }
+
+    async fn dead_letter(&self, reason: &str) -> Result<(), Error> {
+        let target = dead_letter_queue(&self.queue);
+        let now = self.inner.clock.now();
+        let (text, priority) =
+            envelope::dead_letter(&self.raw, &self.queue, &target, reason, now);
+        let key = self.inner.keys.list_for(&target, priority);
+        let wake = Some(self.inner.keys.wake(&target));
+        self.settle(Op::Move(Move { how: How::Last, key, text, wake })).await
+    }
+
+    async fn extend(&self) -> Result<(), Error> {
+        let held = self.inner.leases().renew(std::slice::from_ref(&self.member)).await?;
+        if held == [1] { Ok(()) } else { Err(Error::Stale) }
+    }
+}
+
+impl Drop for RedisSettle {
+    fn drop(&mut self) {
+        if self.end() {
+            debug!(queue = self.queue, "a delivery was dropped unsettled and goes back");
+            self.inner.settler.settle_later(self.member.clone(), self.back());
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The connection, and errors in our terms.
+
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind};
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::{BrokerOptions, Error};
+
+const SERVICE: &str = "Redis";
+/// Attempts of the manager within one command; callers have back-offs of their own.
+const CONNECT_RETRIES: usize = 2;
+const CONNECT_DELAY_MIN: Duration = Duration::from_millis(50);
+const CONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
+/// Commands that may wait for the socket.
+const PIPELINE_BUFFER: usize = 1_000;
+
+/// One multiplexed connection, made at the first use and again after each loss.
+#[derive(Debug)]
+pub(super) struct Link {
+    client: Client,
+    config: ConnectionManagerConfig,
+    connect_timeout: Duration,
+    manager: OnceCell<ConnectionManager>,
+}
+
+impl Link {
+    pub(super) fn new(url: &Url, options: &BrokerOptions) -> Result<Self, Error> {
+        let mut url = url.clone();
+        // Query parameters are Python's (`ssl_cert_reqs`, …); the client would refuse some.
+        url.set_query(None);
+        let client = Client::open(url).map_err(|error| {
+            Error::Config(format!("the Redis URL cannot be used: {}", describe(&error)))
+        })?;
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(CONNECT_RETRIES)
+            .set_min_delay(CONNECT_DELAY_MIN)
+            .set_max_delay(CONNECT_DELAY_MAX)
+            .set_connection_timeout(Some(options.connect_timeout()))
+            .set_response_timeout(Some(options.response_timeout()))
+            .set_pipeline_buffer_size(PIPELINE_BUFFER);
+        let connect_timeout = options.connect_timeout();
+        Ok(Self { client, config, connect_timeout, manager: OnceCell::new() })
+    }
+
+    pub(super) fn db(&self) -> i64 {
+        self.client.get_connection_info().redis_settings().db()
+    }
+
+    pub(super) async fn manager(&self) -> Result<ConnectionManager, Error> {
+        let make = || async {
+            ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone())
+        };
+        self.manager.get_or_try_init(make).await.cloned().map_err(|e| convert("connection", &e))
+    }
+
+    /// A connection of its own for subscriptions.
+    pub(super) async fn pubsub(&self) -> Result<redis::aio::PubSub, Error> {
+        let connect = self.client.get_async_pubsub();
+        match tokio::time::timeout(self.connect_timeout, connect).await {
+            Ok(result) => result.map_err(|error| convert("subscription", &error)),
+            Err(_) => Err(unavailable("no answer to a connection attempt")),
+        }
+    }
+
+    /// Runs a script by its hash.
+    pub(super) async fn run<T: redis::FromRedisValue>(
+        &self,
+        what: &str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, Error> {
+        let mut manager = self.manager().await?;
+        script.invoke_async(&mut manager).await.map_err(|error| convert(what, &error))
+    }
+
+    /// Runs one command.
+    pub(super) async fn command<T: redis::FromRedisValue>(
+        &self,
+        command: &redis::Cmd,
+    ) -> Result<T, Error> {
+        let mut manager = self.manager().await?;
+        command.query_async(&mut manager).await.map_err(|error| convert("command", &error))
+    }
+}
+
+impl Link {
+    /// Runs several commands in one round trip.
+    pub(super) async fn pipeline<T: redis::FromRedisValue>(
+        &self,
+        commands: &redis::Pipeline,
+    ) -> Result<T, Error> {
+        let mut manager = self.manager().await?;
+        commands.query_async(&mut manager).await.map_err(|error| convert("commands", &error))
+    }
+}
+
+/// Our scripts, hashed once.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) pop: Script,
+    pub(super) ack: Script,
+    pub(super) moves: Script,
+    pub(super) renew: Script,
+    pub(super) sweep: Script,
+    pub(super) publish: Script,
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self {
+            pop: Script::new(include_str!("pop.lua")),
+            ack: Script::new(include_str!("ack.lua")),
+            moves: Script::new(include_str!("move.lua")),
+            renew: Script::new(include_str!("renew.lua")),
+            sweep: Script::new(include_str!("sweep.lua")),
+            publish: Script::new(include_str!("publish.lua")),
+        }
+    }
+}
+
+pub(super) fn unavailable(reason: impl Into<String>) -> Error {
+    Error::Unavailable { service: SERVICE, reason: reason.into() }
+}
+
+fn describe(error: &RedisError) -> String {
+    error.to_string().replace('\n', " ")
+}
+
+fn convert(what: &str, error: &RedisError) -> Error {
+    let passing = match error.kind() {
+        ErrorKind::Io => true,
+        ErrorKind::Server(kind) => matches!(
+            kind,
+            ServerErrorKind::BusyLoading
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ReadOnly
+        ),
+        // Memory or disk is full, or a script blocks the server: an operator can clear these while
+        // we keep trying.
+        _ => matches!(error.code(), Some("OOM" | "MISCONF" | "BUSY")),
+    };
+    if passing || error.is_connection_dropped() || error.is_timeout() {
+        return unavailable(describe(error));
+    }
+    Error::Refused { service: SERVICE, what: what.to_owned(), reason: describe(error) }
+}

@@ -1,0 +1,82 @@
+-- Takes up to ARGV[1] messages from several queues and records them as reserved, in one step.
+-- KEYS: unacked, unacked_index, leases, unreadable; each queue's delayed set; then all queues'
+--       lists at the first step, all at the second, and so on.
+-- ARGV: max, lease (s), name of this pop, number of queues, steps as "0,3,6", then each queue's
+--       name as a JSON string.
+-- Reply: flat list of queue number, list key, lease member, stored text.
+local unacked, index, leases, unreadable = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local max, lease, pop = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local queues = tonumber(ARGV[4])
+local steps = {}
+for step in string.gmatch(ARGV[5], '%d+') do steps[#steps + 1] = tonumber(step) end
+local function list(queue, step) return KEYS[4 + queues * step + queue] end
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local seen = string.format('%.6f', now)
+local expiry = string.format('%.6f', now + lease)
+
+for queue = 1, queues do
+  local due = redis.call('ZRANGEBYSCORE', KEYS[4 + queue], '-inf', seen, 'LIMIT', 0, 100)
+  for _, raw in ipairs(due) do
+    local target = 1
+    local ok, envelope = pcall(cjson.decode, raw)
+    local priority = ok and type(envelope) == 'table' and type(envelope.properties) == 'table'
+      and tonumber(envelope.properties.priority) or 0
+    for step = 1, #steps do if steps[step] <= priority then target = step end end
+    redis.call('LPUSH', list(queue, target), raw)
+    redis.call('ZREM', KEYS[4 + queue], raw)
+  end
+end
+
+local taken, scores, expiries = {}, {}, {}
+local count = 0
+local function reserve(queue, key, raw)
+  count = count + 1
+  local tag
+  if string.sub(raw, 1, 1) == '{' and string.sub(raw, -1) == '}' then
+    tag = string.match(raw, '.*"delivery_tag"%s*:%s*"([^"|]+)"')
+  end
+  if tag then
+    local value = '[' .. raw .. ',"",' .. ARGV[5 + queue] .. ']'
+    if redis.call('HSETNX', unacked, tag, value) == 0 then
+      -- A second copy of a message that is in flight: it needs a place of its own.
+      tag = tag .. '.' .. pop .. '.' .. count
+      redis.call('HSET', unacked, tag, value)
+    end
+    scores[#scores + 1] = seen
+    scores[#scores + 1] = tag
+  else
+    tag = '!' .. pop .. '.' .. count
+    redis.call('HSET', unreadable, tag, #key .. ':' .. key .. raw)
+  end
+  local member = tag .. '|' .. pop .. '.' .. count
+  expiries[#expiries + 1] = expiry
+  expiries[#expiries + 1] = member
+  taken[#taken + 1] = queue
+  taken[#taken + 1] = key
+  taken[#taken + 1] = member
+  taken[#taken + 1] = raw
+end
+
+for step = 1, #steps do
+  local empty = {}
+  local left = queues
+  while left > 0 and count < max do
+    for queue = 1, queues do
+      if not empty[queue] and count < max then
+        local key = list(queue, step)
+        local raw = redis.call('RPOP', key)
+        if raw then
+          reserve(queue, key, raw)
+        else
+          empty[queue] = true
+          left = left - 1
+        end
+      end
+    end
+  end
+end
+if #scores > 0 then redis.call('ZADD', index, unpack(scores)) end
+if #expiries > 0 then redis.call('ZADD', leases, unpack(expiries)) end
+return taken
