@@ -1,7 +1,7 @@
 //! What can go wrong at a queue or result seam.
 
 /// Error of a broker or result backend.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The URL or an option cannot be used; the text names it and the valid forms.
     #[error("{0}")]

@@ -12,7 +12,7 @@ mod options;
 mod queue;
 mod rabbitmq;
 mod redis;
-mod results;
+pub mod results;
 mod slots;
 pub mod trace;
 
@@ -22,4 +22,6 @@ pub use memory::MemoryBroker;
 pub use open::open;
 pub use options::BrokerOptions;
 pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats};
-pub use results::{Inbox, InboxItem, Put, ResultBackend, StoredResult};
+pub use results::{
+    Inbox, InboxItem, MemoryResults, Put, ResultBackend, ResultOptions, StoredResult, open_results,
+};

@@ -1,4 +1,20 @@
 //! The result seam: results by id, and durable inboxes for those who want to be told.
+//!
+//! Drivers: memory, redis, postgres, rpc (AMQP reply queues); [`open_results`] picks one by URL.
+//! Nothing here knows what a result means beyond its fencing token and its state.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod fence;
+mod memory;
+mod meta;
+mod open;
+mod postgres;
+mod reader;
+mod redis;
+mod rpc;
+mod waiting;
+mod watchers;
 
 use std::fmt;
 use std::time::Duration;
@@ -7,18 +23,25 @@ use async_trait::async_trait;
 
 use crate::Error;
 
+pub use memory::MemoryResults;
+pub use open::{ResultOptions, open_results};
+
 /// The result of one task, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredResult {
     /// Task id.
     pub task_id: String,
-    /// Fencing number: a result with a lower one never replaces a stored one.
+    /// Fencing number: a result with a lower one never replaces a stored one. Exact up to 2^53 on
+    /// Redis.
     pub token: i64,
     /// Celery state name (`SUCCESS`, `FAILURE`, `REVOKED`, …).
     pub state: String,
     /// Celery's meta object as JSON bytes (`status`, `result`, `traceback`, `children`,
     /// `date_done`, `task_id`).
     pub meta: Vec<u8>,
+    /// The reply queue that the task message named (`reply_to`). Only the rpc driver looks at it,
+    /// on put; a result that was read has none.
+    pub reply_to: Option<String>,
 }
 
 /// What became of a put.
@@ -35,6 +58,12 @@ pub enum Put {
 pub trait ResultBackend: fmt::Debug + Send + Sync + 'static {
     /// `memory`, `redis`, `postgres` or `rpc`.
     fn kind(&self) -> &'static str;
+
+    /// What a client writes into `reply_to` of its task messages so that results come back to this
+    /// process; `None` where results are shared by id.
+    fn reply_to(&self) -> Option<&str> {
+        None
+    }
 
     /// Stores a result for `ttl`.
     async fn put(&self, result: StoredResult, ttl: Duration) -> Result<Put, Error>;
@@ -78,9 +107,11 @@ pub struct InboxItem {
 /// others: at once where the server sees the connection end, else within 10 seconds.
 #[async_trait]
 pub trait Inbox: fmt::Debug + Send {
-    /// Waits for at least one item, then adds those at hand, up to `max`. Cancel-safe.
+    /// Waits for at least one item, then adds those at hand, up to `max`. Cancel-safe. Reconnects by
+    /// itself: an error is for the log, the next call backs off and tries again.
     async fn next_batch(&mut self, max: usize) -> Result<Vec<InboxItem>, Error>;
 
-    /// Removes items for good.
+    /// Removes items for good, in one round trip. A tag from before a reconnect may be skipped: its
+    /// item comes again.
     async fn ack(&mut self, tags: &[String]) -> Result<(), Error>;
 }

@@ -1,0 +1,229 @@
+//! Results and inboxes in PostgreSQL tables of our own.
+//!
+//! Needs session connections (no transaction-pooling proxy): readers prove that they live by session
+//! advisory locks. No TLS yet: a URL with `sslmode=require` is refused. Never touches Celery's
+//! `celery_taskmeta`.
+
+mod config;
+mod hub;
+mod inbox;
+mod schema;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
+use tokio::time::timeout;
+use tokio_postgres::NoTls;
+use tokio_postgres::types::ToSql;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::reader::Reader;
+use super::waiting::wait_terminal;
+use super::watchers::Watchers;
+use super::{Inbox, Put, ResultBackend, ResultOptions, StoredResult};
+use crate::Error;
+use config::{SERVICE, sort_error};
+use hub::Hub;
+use inbox::PostgresSource;
+
+/// Longest wait for one statement, and for a free pooled connection.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
+const POOL_WAIT_LIMIT: Duration = Duration::from_secs(10);
+/// One sweep statement deletes at most this many results, and one sweep runs at most so many.
+const SWEEP_ROWS: i64 = 5_000;
+const SWEEP_STATEMENTS_MAX: usize = 200;
+
+const PUT: &str = "
+WITH done AS (
+    INSERT INTO tradewind_result AS r (task_id, token, state, meta, expires_at)
+    VALUES ($1, $2, $3, $4, now() + $5::bigint * interval '1 microsecond')
+    ON CONFLICT (task_id) DO UPDATE SET token = excluded.token, state = excluded.state,
+        meta = excluded.meta, expires_at = excluded.expires_at
+    WHERE r.token < excluded.token OR r.expires_at <= now()
+       OR (r.token = excluded.token AND r.state NOT IN ('SUCCESS', 'FAILURE', 'REVOKED'))
+    RETURNING r.task_id, r.state)
+SELECT CASE WHEN state IN ('SUCCESS', 'FAILURE', 'REVOKED')
+    THEN pg_notify('tradewind_result', task_id) END FROM done";
+const GET: &str = "SELECT token, state, meta FROM tradewind_result \
+    WHERE task_id = $1 AND expires_at > now()";
+const FORGET: &str = "DELETE FROM tradewind_result WHERE task_id = $1";
+const SEND: &str = "
+WITH sent AS (
+    INSERT INTO tradewind_inbox (inbox, body)
+    SELECT $1, item.body FROM unnest($2::bytea[]) WITH ORDINALITY AS item (body, position)
+    ORDER BY item.position)
+SELECT pg_notify('tradewind_inbox', $1)";
+const SWEEP: &str = "DELETE FROM tradewind_result WHERE task_id IN (
+    SELECT task_id FROM tradewind_result WHERE expires_at <= now()
+    ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)";
+
+/// The postgres driver.
+#[derive(Debug)]
+pub(super) struct PostgresResults {
+    pool: Pool,
+    config: Arc<tokio_postgres::Config>,
+    watchers: Watchers,
+    hub: Hub,
+    _alive: DropGuard,
+}
+
+impl PostgresResults {
+    /// Connects and makes the tables exist. `url` is a libpq URL.
+    pub(super) async fn open(url: &str, options: &ResultOptions) -> Result<Self, Error> {
+        let config = config::parse(url)?;
+        let manager = Manager::from_config(
+            config.clone(),
+            NoTls,
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(options.pool_size.max(1))
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(POOL_WAIT_LIMIT))
+            .create_timeout(Some(POOL_WAIT_LIMIT))
+            .build()
+            .map_err(|e| Error::Config(format!("the PostgreSQL pool cannot be built: {e}")))?;
+        let config = Arc::new(config);
+        let watchers = Watchers::default();
+        let cancel = CancellationToken::new();
+        let backend = Self {
+            hub: Hub::new(Arc::clone(&config), watchers.clone(), cancel.clone()),
+            pool,
+            config,
+            watchers,
+            _alive: cancel.drop_guard(),
+        };
+        let mut client = backend.client().await?;
+        schema::ensure_schema(&mut client)
+            .await
+            .map_err(|e| sort_error("the tables of results and inboxes", &e))?;
+        Ok(backend)
+    }
+
+    async fn client(&self) -> Result<Object, Error> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(e) => sort_error("a connection", &e),
+            PoolError::Closed => Error::Closed,
+            other => Error::Unavailable { service: SERVICE, reason: other.to_string() },
+        })
+    }
+
+    /// Runs one prepared statement and returns its rows and, for a plain write, its row count.
+    async fn run(
+        &self,
+        what: &str,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, Error> {
+        let client = self.client().await?;
+        let work = async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, params).await
+        };
+        let done = timeout(STATEMENT_LIMIT, work).await;
+        match done {
+            Ok(rows) => rows.map_err(|e| sort_error(what, &e)),
+            Err(_) => {
+                // An unanswered statement would hold up whoever gets this connection next.
+                drop(Object::take(client));
+                Err(slow(what))
+            }
+        }
+    }
+}
+
+fn slow(what: &str) -> Error {
+    Error::Unavailable {
+        service: SERVICE,
+        reason: format!("{what}: no answer within {} s", STATEMENT_LIMIT.as_secs()),
+    }
+}
+
+fn result_key(task_id: &str) -> String {
+    format!("tradewind_result:{task_id}")
+}
+
+fn inbox_key(inbox: &str) -> String {
+    format!("tradewind_inbox:{inbox}")
+}
+
+#[async_trait]
+impl ResultBackend for PostgresResults {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn put(&self, result: StoredResult, ttl: Duration) -> Result<Put, Error> {
+        let ttl_us = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
+        let StoredResult { task_id, token, state, meta, .. } = result;
+        let stored = self.run("a result", PUT, &[&task_id, &token, &state, &meta, &ttl_us]).await?;
+        Ok(if stored.is_empty() { Put::Superseded } else { Put::Stored })
+    }
+
+    async fn get(&self, task_id: &str) -> Result<Option<StoredResult>, Error> {
+        let rows = self.run("reading a result", GET, &[&task_id]).await?;
+        Ok(rows.first().map(|row| StoredResult {
+            task_id: task_id.to_owned(),
+            token: row.get(0),
+            state: row.get(1),
+            meta: row.get(2),
+            reply_to: None,
+        }))
+    }
+
+    async fn wait(&self, task_id: &str, limit: Duration) -> Result<Option<StoredResult>, Error> {
+        self.hub.start();
+        let watch = self.watchers.watch(&result_key(task_id));
+        wait_terminal(watch, limit, || self.get(task_id)).await
+    }
+
+    async fn forget(&self, task_id: &str) -> Result<(), Error> {
+        self.run("forgetting a result", FORGET, &[&task_id]).await?;
+        Ok(())
+    }
+
+    async fn send(&self, inbox: &str, bodies: Vec<Vec<u8>>) -> Result<(), Error> {
+        if !bodies.is_empty() {
+            self.run("inbox items", SEND, &[&inbox, &bodies]).await?;
+        }
+        Ok(())
+    }
+
+    async fn open_inbox(&self, inbox: &str) -> Result<Box<dyn Inbox>, Error> {
+        self.hub.start();
+        let watch = self.watchers.watch(&inbox_key(inbox));
+        let source = PostgresSource::new(Arc::clone(&self.config), inbox.to_owned());
+        Ok(Box::new(Reader::start(Arc::new(source), watch)))
+    }
+
+    async fn sweep(&self) -> Result<u64, Error> {
+        let mut swept = 0;
+        for _ in 0..SWEEP_STATEMENTS_MAX {
+            let client = self.client().await?;
+            let rows = timeout(STATEMENT_LIMIT, client.execute(SWEEP, &[&SWEEP_ROWS]))
+                .await
+                .map_err(|_| slow("a sweep"))?
+                .map_err(|e| sort_error("a sweep", &e))?;
+            swept += rows;
+            if rows < SWEEP_ROWS as u64 {
+                break;
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn health(&self) -> Result<(), Error> {
+        self.run("a ping", "SELECT 1", &[]).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.hub.stop();
+        self.pool.close();
+    }
+}

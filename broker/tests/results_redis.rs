@@ -1,0 +1,128 @@
+//! The result conformance suite on Redis with an append-only file.
+
+mod results;
+
+use std::sync::Mutex;
+
+use results::Served;
+use tradewind_broker::ResultOptions;
+use tradewind_services::{Redis, RedisOptions, shared};
+
+fn open(url: &str) -> (String, ResultOptions) {
+    (url.to_owned(), ResultOptions::default())
+}
+
+async fn on_shared() -> Served {
+    Served::shared(shared::redis_url(), open)
+}
+
+async fn on_own() -> Served {
+    let server = Redis::start(RedisOptions { appendonly: true }).expect("a server");
+    let url = server.url().to_owned();
+    let server = Mutex::new(server);
+    Served::own(url, open, move || {
+        server.lock().expect("the server").restart().expect("a restart");
+    })
+}
+
+tradewind_broker::result_conformance! {
+    on_shared => [
+        a_result_is_read_elsewhere,
+        a_result_is_read_here,
+        a_forgotten_result_is_gone,
+        a_lower_token_is_superseded,
+        a_lower_token_is_superseded_across_processes,
+        the_first_end_of_an_attempt_stands,
+        an_open_state_is_replaced,
+        wait_wakes_at_once,
+        wait_passes_over_open_states,
+        wait_times_out,
+        results_expire,
+        a_large_result_comes_back_unchanged,
+        inbox_keeps_order,
+        inbox_batches_are_bounded,
+        inboxes_are_separate,
+        inbox_wakes_at_once,
+        acked_items_stay_gone,
+        cancelled_reads_lose_nothing,
+        two_readers_share_without_duplicates,
+        ten_thousand_small_bodies,
+        a_body_of_one_mebibyte,
+        items_of_a_dropped_reader_come_again_at_once,
+        items_of_a_cut_reader_come_again,
+        items_of_a_silent_reader_come_again,
+        a_cut_reader_reads_on,
+        a_cut_wait_still_ends,
+    ],
+    on_own => [
+        results_survive_a_restart,
+        inbox_items_survive_a_restart,
+        readers_and_waits_go_on_after_a_restart,
+    ];
+    cannot: [
+    ]
+}
+
+/// What a Celery 5 worker writes, and how it announces it.
+const CELERY: &str = r#"{"status": "SUCCESS", "result": [1, "zwei"], "traceback": null, "children": [], "date_done": "2026-11-20T10:11:12.131415+00:00", "task_id": "ID"}"#;
+
+#[tokio::test]
+async fn a_result_that_celery_wrote_is_read_and_waited_for() {
+    let url = shared::redis_url();
+    let (backend_url, options) = open(&url);
+    let clock = std::sync::Arc::new(tradewind_proto::clock::SystemClock);
+    let backend =
+        tradewind_broker::open_results(&backend_url, &options, clock).await.expect("no error");
+    let id = tradewind_services::unique("celery");
+    let key = format!("celery-task-meta-{id}");
+    let meta = CELERY.replace("ID", &id);
+    let client = redis::Client::open(url).expect("no error");
+    let mut link = client.get_multiplexed_async_connection().await.expect("no error");
+    let write = async {
+        let mut both = redis::pipe();
+        both.cmd("SETEX").arg(&key).arg(86_400).arg(&meta).ignore();
+        both.cmd("PUBLISH").arg(&key).arg(&meta).ignore();
+        both.query_async::<()>(&mut link).await.expect("no error");
+    };
+    let limit = std::time::Duration::from_secs(20);
+    let (found, ()) = tokio::join!(backend.wait(&id, limit), write);
+    let found = found.expect("no error").expect("the result");
+    assert_eq!((found.token, found.state.as_str()), (0, "SUCCESS"));
+    assert_eq!(found.meta, meta.into_bytes());
+}
+
+#[tokio::test]
+async fn a_result_that_we_wrote_has_celerys_key_members_channel_and_expiry() {
+    use futures::StreamExt;
+
+    let url = shared::redis_url();
+    let (backend_url, options) = open(&url);
+    let clock = std::sync::Arc::new(tradewind_proto::clock::SystemClock);
+    let backend =
+        tradewind_broker::open_results(&backend_url, &options, clock).await.expect("no error");
+    let id = tradewind_services::unique("ours");
+    let key = format!("celery-task-meta-{id}");
+    let client = redis::Client::open(url).expect("no error");
+    let mut news = client.get_async_pubsub().await.expect("no error");
+    news.subscribe(&key).await.expect("no error");
+    let meta = CELERY.replace("ID", &id);
+    let result = tradewind_broker::StoredResult {
+        task_id: id.clone(),
+        token: 12,
+        state: "SUCCESS".to_owned(),
+        meta: meta.clone().into_bytes(),
+        reply_to: None,
+    };
+    backend.put(result, std::time::Duration::from_secs(600)).await.expect("no error");
+    let mut link = client.get_multiplexed_async_connection().await.expect("no error");
+    let stored: String =
+        redis::cmd("GET").arg(&key).query_async(&mut link).await.expect("no error");
+    let ttl_s: i64 = redis::cmd("TTL").arg(&key).query_async(&mut link).await.expect("no error");
+    let told: String =
+        news.on_message().next().await.expect("no error").get_payload().expect("no error");
+    assert_eq!(told, stored);
+    assert!((590..=600).contains(&ttl_s), "{ttl_s}");
+    let mut expected: serde_json::Value = serde_json::from_str(&meta).expect("no error");
+    expected["tradewind_token"] = 12.into();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&stored).expect("no error"), expected);
+}
