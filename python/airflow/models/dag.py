@@ -1,0 +1,5 @@
+"""`DAG` by its module path."""
+
+from airflow._core.dag import DAG, dag
+
+__all__ = ["DAG", "dag"]

@@ -1,0 +1,5 @@
+"""`SkipMixin` by its module path."""
+
+from airflow._core.skipping import SkipMixin
+
+__all__ = ["SkipMixin"]

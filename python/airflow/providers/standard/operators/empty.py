@@ -1,0 +1,5 @@
+"""Operators by their provider path (3.x)."""
+
+from airflow._core.plain import EmptyOperator
+
+__all__ = ["EmptyOperator"]

@@ -1,0 +1,1 @@
+"""Base classes by their 3.x path."""

@@ -1,0 +1,1 @@
+"""Helpers that DAG files import."""

@@ -1,0 +1,3 @@
+"""Only a name for annotations: a context is a plain dict."""
+
+Context = dict

@@ -1,0 +1,5 @@
+"""Trigger rules."""
+
+from airflow._core.rules import TriggerRule
+
+__all__ = ["TriggerRule"]

@@ -1,0 +1,5 @@
+"""Weight rules."""
+
+from airflow._core.rules import WeightRule
+
+__all__ = ["WeightRule"]

@@ -1,0 +1,1 @@
+"""DAGs to look at and to run first."""
