@@ -24,8 +24,9 @@ use crate::signals::Signals;
 const PAGE: u32 = 256;
 /// Pages in one pass; the rest comes with the next pass.
 const PAGES_MAX: usize = 64;
-/// Rows looked at when the broker may have lost everything.
-const LOST_MAX: u32 = PAGE * PAGES_MAX as u32;
+/// Passes over everything unclaimed after the broker has restarted. The second is for attempts that
+/// were published before the restart and marked after the first.
+const LOST_PASSES: u32 = 2;
 /// How often the broker is asked whether it is still the same.
 const INCARNATION_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -50,7 +51,7 @@ impl Duty for Sweep {
     async fn run(&self, stop: CancellationToken) {
         let mut publisher = Publisher::new(self.wire.clone());
         let mut incarnation: Option<String> = None;
-        let mut lost = false;
+        let mut lost = 0;
         let mut next_pass = Instant::now() + self.interval;
         let mut next_look = Instant::now();
         loop {
@@ -62,13 +63,14 @@ impl Duty for Sweep {
             }
             let now = Instant::now();
             if self.broker_changed(&mut incarnation).await {
-                lost = true;
+                lost = LOST_PASSES;
             }
             next_look = now + INCARNATION_INTERVAL;
-            if lost || now >= next_pass {
+            if lost > 0 || now >= next_pass {
                 next_pass = now + self.interval;
-                match self.pass(&mut publisher, lost).await {
-                    Ok(complete) => lost = lost && !complete,
+                match self.pass(&mut publisher, lost > 0).await {
+                    Ok(true) => lost = lost.saturating_sub(1),
+                    Ok(false) => {}
                     Err(error) => debug!(%error, "outbox not swept"),
                 }
             }
@@ -126,11 +128,14 @@ impl Sweep {
     }
 
     async fn republish(&self, publisher: &mut Publisher, all: bool) -> Result<bool, StoreError> {
-        let limit = if all { LOST_MAX } else { PAGE };
+        // The same instant for all pages: each one holds what the others did not.
         let now = self.clock.now();
-        let due = self.store.republishable(self.republish_base, all, limit, now).await?;
-        for page in due.chunks(PAGE as usize) {
-            let sent = publisher.publish(page).await;
+        for _ in 0..PAGES_MAX {
+            let page = self.store.republishable(self.republish_base, all, PAGE, now).await?;
+            if page.is_empty() {
+                break;
+            }
+            let sent = publisher.publish(&page).await;
             self.metrics.republished.inc_by(sent.len() as u64);
             if sent.is_empty() {
                 // They count as published: without `all` their turn comes after the back-off.
