@@ -5,6 +5,7 @@ mod admin;
 mod claims;
 mod error;
 mod logs;
+pub mod manual;
 pub mod model;
 mod open;
 mod past;

@@ -13,7 +13,7 @@ use tradewind_scheduler::{Scheduler, SchedulerDeps, SchedulerHandle, SchedulerOp
 use tradewind_store::Store;
 use tradewind_web::{ExecutionService, WebDeps, WebOptions, WebServer};
 use tradewind_worker::{
-    ExecutionApi, Handlers, HttpExecutionApi, Worker, WorkerDeps, WorkerOptions,
+    ExecutionApi, Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps, WorkerOptions,
 };
 
 use super::any_queue::AnyQueue;
@@ -151,7 +151,7 @@ impl<'a> Shared<'a> {
         let deps = WebDeps {
             store: Arc::clone(&self.store),
             broker: Some(Arc::clone(&self.broker)),
-            execution: Some(self.execution.clone()),
+            execution: self.execution.clone(),
             clock: Arc::clone(&self.context.clock),
             ids: Arc::clone(&self.context.ids),
             registry: self.registry.clone(),
@@ -197,6 +197,7 @@ impl<'a> Shared<'a> {
         shutdown: &CancellationToken,
         parts: &mut JoinSet<Result<(), Failure>>,
     ) -> Result<(), Failure> {
+        let handlers = Handlers::default();
         let deps = WorkerDeps {
             broker: Arc::clone(&self.broker),
             results: Arc::clone(&self.results),
@@ -204,12 +205,12 @@ impl<'a> Shared<'a> {
             clock: Arc::clone(&self.context.clock),
             ids: Arc::clone(&self.context.ids),
             registry: self.registry.clone(),
-            handlers: Handlers::default(),
-            hostname: self.context.config.hostname(),
+            runtimes: Runtimes::real(&options, &handlers),
+            handlers,
         };
         let worker =
             Worker::new(options, deps).map_err(|error| Failure::usage(error.to_string()))?;
-        let handle = worker.handle();
+        let mut handle = worker.handle();
         let shutdown = shutdown.clone();
         parts.spawn(async move {
             match worker.run(shutdown).await {

@@ -23,7 +23,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let deps = WebDeps {
         store,
         broker: Some(context.broker().await?),
-        execution: Some(execution),
+        execution,
         clock: Arc::clone(&context.clock),
         ids: Arc::clone(&context.ids),
         registry,
