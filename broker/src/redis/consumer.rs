@@ -278,8 +278,7 @@ impl Settle for RedisSettle {
     async fn dead_letter(&self, reason: &str) -> Result<(), Error> {
         let target = dead_letter_queue(&self.queue);
         let now = self.inner.clock.now();
-        let (text, priority) =
-            envelope::dead_letter(&self.raw, &self.queue, &target, reason, now);
+        let (text, priority) = envelope::dead_letter(&self.raw, &self.queue, &target, reason, now);
         let key = self.inner.keys.list_for(&target, priority);
         let wake = Some(self.inner.keys.wake(&target));
         self.settle(Op::Move(Move { how: How::Last, key, text, wake })).await
