@@ -108,7 +108,11 @@ impl Consumer for RedisConsumer {
                 return Ok(self.handed_over(max));
             }
             if self.fetch.is_none() {
-                tokio::time::sleep(std::mem::take(&mut self.retry)).await;
+                let pause = std::mem::take(&mut self.retry);
+                if !pause.is_zero() {
+                    // Even a sleep of zero lasts until the timer's next millisecond.
+                    tokio::time::sleep(pause).await;
+                }
                 let free = self.slots.wait().await;
                 self.start_fetch(max.max(1).min(free));
             }
