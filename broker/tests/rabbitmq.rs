@@ -53,5 +53,16 @@ async fn on_private() -> ServerHarness {
     }
 }
 
+async fn on_quorum() -> ServerHarness {
+    let mut harness = on_shared().await;
+    harness.kind = "rabbitmq/quorum";
+    harness.url.push_str("?queue_type=quorum");
+    harness
+}
+
+mod quorum {
+    tradewind_broker::broker_conformance!(super::on_quorum);
+}
+
 broker_conformance!(on_shared);
 broker_outage_conformance!(on_private);

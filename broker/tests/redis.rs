@@ -51,3 +51,5 @@ async fn on_private() -> ServerHarness {
 
 broker_conformance!(on_shared);
 broker_outage_conformance!(on_private);
+
+mod layout;

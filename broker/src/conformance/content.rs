@@ -11,7 +11,7 @@ pub async fn unknown_queue_is_unroutable(h: &dyn Harness) {
     let result = broker.publish(&q, message(0)).await;
     let Err(Error::Unroutable { queue: named }) = &result else { panic!("{result:?}") };
     assert_eq!(named, &q);
-    broker.declare(&[q.clone()]).await.expect("declare");
+    broker.declare(std::slice::from_ref(&q)).await.expect("declare");
     broker.publish(&q, message(1)).await.expect("the channel is still good");
 }
 
@@ -21,7 +21,7 @@ pub async fn stats_peek_and_purge(h: &dyn Harness) {
     assert_eq!((nothing.ready, nothing.unacked), (0, 0));
     assert_eq!(broker.purge(&q).await.expect("purge of one that does not exist"), 0);
     assert!(broker.peek(&q, 5).await.expect("peek").is_empty());
-    broker.declare(&[q.clone()]).await.expect("declare");
+    broker.declare(std::slice::from_ref(&q)).await.expect("declare");
     let sent: Vec<_> = (0..5).map(message).collect();
     for message in &sent {
         broker.publish(&q, message.clone()).await.expect("publish");
@@ -35,7 +35,7 @@ pub async fn stats_peek_and_purge(h: &dyn Harness) {
 
 pub async fn a_mebibyte_arrives(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("large"));
-    let mut consumer = broker.consume(&[q.clone()], 5).await.expect("consume");
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 5).await.expect("consume");
     let mut sent = message(0);
     sent.body = (0..1024 * 1024_u32).map(|n| (n % 251) as u8).collect();
     sent.content_type = "application/x-tradewind".to_owned();
@@ -48,7 +48,7 @@ pub async fn a_mebibyte_arrives(h: &dyn Harness) {
 
 pub async fn headers_arrive_as_sent(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("headers"));
-    let mut consumer = broker.consume(&[q.clone()], 5).await.expect("consume");
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 5).await.expect("consume");
     let mut sent = message(0);
     for (name, value) in [
         ("unicode", json!("grüße, 世界 🎈 \"quoted\" \\ \u{1}")),
@@ -74,7 +74,7 @@ pub async fn headers_arrive_as_sent(h: &dyn Harness) {
 
 pub async fn properties_arrive_as_sent(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("properties"));
-    let mut consumer = broker.consume(&[q.clone()], 5).await.expect("consume");
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 5).await.expect("consume");
     let mut sent = message(0);
     sent.reply_to = Some("1565ca34-edfa-32e8-bfde-13134a7d57fb".to_owned());
     sent.expiration_ms = Some(3_600_000);
@@ -87,7 +87,7 @@ pub async fn properties_arrive_as_sent(h: &dyn Harness) {
 
 pub async fn a_large_body_is_refused(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("toolarge"));
-    broker.declare(&[q.clone()]).await.expect("declare");
+    broker.declare(std::slice::from_ref(&q)).await.expect("declare");
     let mut large = message(0);
     large.body = vec![0; MESSAGE_BODY_BYTES_MAX + 1];
     let result = broker.publish(&q, large).await;
@@ -97,7 +97,7 @@ pub async fn a_large_body_is_refused(h: &dyn Harness) {
 
 pub async fn many_report_each(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("many"));
-    let mut consumer = broker.consume(&[q.clone()], 2_000).await.expect("consume");
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 2_000).await.expect("consume");
     let mut batch: Vec<_> =
         (0..1_000).map(|n| Outgoing { queue: q.clone(), message: message(n) }).collect();
     batch[500].message.body = vec![0; MESSAGE_BODY_BYTES_MAX + 1];
@@ -113,7 +113,7 @@ pub async fn many_report_each(h: &dyn Harness) {
 pub async fn a_bad_queue_name_is_refused(h: &dyn Harness) {
     let broker = h.open().await;
     for name in [String::new(), "x".repeat(300)] {
-        let result = broker.declare(&[name.clone()]).await;
+        let result = broker.declare(std::slice::from_ref(&name)).await;
         assert!(matches!(result, Err(Error::Config(_))), "{result:?}");
         let result = broker.publish(&name, message(0)).await;
         assert!(matches!(result, Err(Error::Config(_))), "{result:?}");
@@ -122,7 +122,7 @@ pub async fn a_bad_queue_name_is_refused(h: &dyn Harness) {
 
 pub async fn a_closed_broker_says_so(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("closed"));
-    let mut consumer = broker.consume(&[q.clone()], 5).await.expect("consume");
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 5).await.expect("consume");
     fill(&*broker, &q, 1).await;
     drain(&mut *consumer, 1).await;
     broker.health().await.expect("healthy");

@@ -26,6 +26,12 @@ use crate::{Broker, Consumer, Delivery, Payload};
 pub const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("memory", "malformed_arrives_as_such", "messages never leave the process as bytes"),
     ("memory", "unknown_queue_is_unroutable", "a queue exists from its first message on"),
+    ("rabbitmq/quorum", "priority_goes_first", "quorum queues know no priorities before 4.0"),
+    (
+        "rabbitmq/quorum",
+        "what_is_given_back_keeps_its_place",
+        "a quorum queue puts what comes back behind what is ready",
+    ),
     ("redis", "unknown_queue_is_unroutable", "a list exists from its first message on"),
     ("redis", "a_delivery_from_before_the_outage_is_stale", "leases outlive connections"),
 ];
@@ -38,7 +44,7 @@ pub const QUIET: Duration = Duration::from_millis(300);
 /// What a driver's tests provide.
 #[async_trait]
 pub trait Harness: Send + Sync {
-    /// As [`Broker::kind`].
+    /// As [`Broker::kind`], with `/variant` where a driver has several.
     fn kind(&self) -> &'static str;
     /// A broker object of its own on the same queues, with priorities on.
     async fn open(&self) -> Arc<dyn Broker>;
@@ -65,7 +71,8 @@ macro_rules! broker_conformance {
     ($make:path) => {
         $crate::broker_conformance!(@run $make, consuming:
             messages_arrive_in_order, a_batch_has_at_most_max, prefetch_is_never_exceeded,
-            pause_gives_back, a_closed_consumer_gives_back_and_returned_ones_stay_settleable,
+            pause_gives_back, what_is_given_back_keeps_its_place,
+            a_closed_consumer_gives_back_and_returned_ones_stay_settleable,
             two_consumers_share, a_full_queue_does_not_block_another,
             a_cancelled_wait_loses_nothing, priority_goes_first, an_idle_consumer_wakes_fast);
         $crate::broker_conformance!(@run $make, settling:

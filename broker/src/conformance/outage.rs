@@ -19,7 +19,7 @@ async fn publish_until_it_works(broker: &dyn Broker, queue: &str, n: u64) {
 
 pub async fn a_killed_server_loses_nothing(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("kill"));
-    let mut consumer = broker.consume(&[q.clone()], 3).await.expect("consume");
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 3).await.expect("consume");
     fill(&*broker, &q, 20).await;
     let mut seen = drain(&mut *consumer, 5).await;
     let held = one(&mut *consumer).await;
@@ -41,7 +41,7 @@ pub async fn a_killed_server_loses_nothing(h: &dyn Harness) {
 
 pub async fn a_cut_link_is_mended(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("cut"));
-    let mut consumer = broker.consume(&[q.clone()], 5).await.expect("consume");
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 5).await.expect("consume");
     fill(&*broker, &q, 10).await;
     let mut seen = drain(&mut *consumer, 4).await;
     h.cut().await;
@@ -59,7 +59,7 @@ pub async fn a_cut_link_is_mended(h: &dyn Harness) {
 
 pub async fn publishing_while_it_is_away_can_be_retried(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("away"));
-    broker.declare(&[q.clone()]).await.expect("declare");
+    broker.declare(std::slice::from_ref(&q)).await.expect("declare");
     broker.publish(&q, message(0)).await.expect("publish");
     h.kill().await;
     let began = Instant::now();
@@ -77,7 +77,7 @@ pub async fn publishing_while_it_is_away_can_be_retried(h: &dyn Harness) {
 
 pub async fn a_delivery_from_before_the_outage_is_stale(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("stale"));
-    let mut consumer = broker.consume(&[q.clone()], 3).await.expect("consume");
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 3).await.expect("consume");
     fill(&*broker, &q, 1).await;
     let mut old = one(&mut *consumer).await;
     h.cut().await;

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::delivery::RabbitSettle;
 use super::link::unavailable;
-use super::message::from_parts;
+use super::message::{delivered_before, from_parts};
 use super::settle::Settler;
 use super::table::short;
 use super::{Inner, declare};
@@ -70,9 +70,7 @@ impl futures::Stream for Stream {
             None => {
                 // The end of one subscription must be seen, not only that of all.
                 self.ended = true;
-                let gone = lapin::ErrorKind::InvalidConnectionState(
-                    lapin::ConnectionState::Closed,
-                );
+                let gone = lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Closed);
                 Some((queue, Err(gone.into())))
             }
         })
@@ -295,7 +293,7 @@ fn convert(
 ) -> Delivery {
     settler.received(delivery.delivery_tag);
     let settle = RabbitSettle::new(inner, settler, &queue, &delivery);
-    let redelivered = delivery.redelivered;
+    let redelivered = delivery.redelivered || delivered_before(&delivery.properties);
     let payload = match oversized(&delivery.data) {
         Some(reason) => Payload::Malformed { reason, raw: delivery.data },
         None => Payload::Message(from_parts(&delivery.properties, delivery.data)),

@@ -1,6 +1,8 @@
 //! Declarations and questions about queues, each on a channel of its own: a refusal closes it.
 
-use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::options::{
+    BasicGetOptions, ExchangeDeclareOptions, QueueDeclareOptions, QueuePurgeOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind, Queue};
 use tracing::warn;
@@ -109,11 +111,7 @@ pub(super) async fn stats(link: &Link, queue: &str) -> Result<QueueStats, Error>
 }
 
 /// Reads the first messages without acknowledging; the end of the channel puts them back.
-pub(super) async fn peek(
-    link: &Link,
-    queue: &str,
-    max: usize,
-) -> Result<Vec<TaskMessage>, Error> {
+pub(super) async fn peek(link: &Link, queue: &str, max: usize) -> Result<Vec<TaskMessage>, Error> {
     let channel = link.channel().await?;
     let mut messages = Vec::new();
     while messages.len() < max {

@@ -43,7 +43,8 @@ pub(super) fn arguments(target: &str, ms: u64, kind: QueueKind) -> FieldTable {
     if kind == QueueKind::Quorum {
         table.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
         // The move to the target is confirmed, which classic queues cannot do.
-        table.insert("x-dead-letter-strategy".into(), AMQPValue::LongString("at-least-once".into()));
+        table
+            .insert("x-dead-letter-strategy".into(), AMQPValue::LongString("at-least-once".into()));
         table.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
     }
     table

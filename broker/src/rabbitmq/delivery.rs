@@ -96,7 +96,8 @@ impl Settle for RabbitSettle {
         let published = publisher.publish(&target, &message.body, properties.clone()).await;
         if matches!(published, Err(Error::Unroutable { .. })) {
             // Someone deleted it.
-            declare::queues(publisher.link(), self.inner.form, &[target.clone()]).await?;
+            declare::queues(publisher.link(), self.inner.form, std::slice::from_ref(&target))
+                .await?;
             publisher.publish(&target, &message.body, properties).await?;
         } else {
             published?;

@@ -17,13 +17,20 @@ const SERVICE: &str = "RabbitMQ";
 const REPLY_SUCCESS: u16 = 200;
 
 /// One connection to the server, named for its purpose in the server's own tools.
-#[derive(Debug)]
 pub(super) struct Link {
     uri: AMQPUri,
     name: &'static str,
     connect_timeout: Duration,
     response_timeout: Duration,
     connection: Mutex<Option<Connection>>,
+}
+
+impl std::fmt::Debug for Link {
+    /// Without the URL, which holds a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let host = &self.uri.authority.host;
+        f.debug_struct("Link").field("name", &self.name).field("host", host).finish()
+    }
 }
 
 /// Reads a broker URL; `pyamqp` is Celery's spelling of `amqp`, and no path means vhost `/`.

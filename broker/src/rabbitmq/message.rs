@@ -7,11 +7,13 @@ use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names;
 
 use super::delay;
-use super::table::{short, to_map, to_table};
+use super::table::{short, to_json, to_map, to_table};
 use crate::Error;
 
 /// Delivery mode of a persistent message.
 const PERSISTENT: u8 = 2;
+/// Header that quorum queues add.
+const DELIVERY_COUNT: &str = "x-delivery-count";
 /// Headers that RabbitMQ adds when a message passes a delay queue.
 const DEATH_HEADERS: [&str; 4] =
     ["x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"];
@@ -33,18 +35,25 @@ pub(super) fn to_properties(message: &TaskMessage) -> Result<BasicProperties, Er
     Ok(properties)
 }
 
+/// How often a quorum queue handed the message out before; it does not always set the AMQP flag.
+pub(super) fn delivered_before(properties: &BasicProperties) -> bool {
+    let table = properties.headers().as_ref();
+    let count = table.and_then(|table| table.inner().get(DELIVERY_COUNT));
+    count.and_then(|count| to_json(count).as_u64()).is_some_and(|count| count > 0)
+}
+
 pub(super) fn from_parts(properties: &BasicProperties, body: Vec<u8>) -> TaskMessage {
     let text = |field: &Option<lapin::types::ShortString>| field.as_ref().map(ToString::to_string);
     let table = properties.headers().as_ref();
     let mut headers = table.map_or_else(Map::new, |table: &FieldTable| to_map(table));
+    headers.shift_remove(DELIVERY_COUNT);
     forget_delay(&mut headers);
     TaskMessage {
         headers,
         body,
         content_type: text(properties.content_type())
             .unwrap_or_else(|| names::CONTENT_TYPE_JSON.to_owned()),
-        content_encoding: text(properties.content_encoding())
-            .unwrap_or_else(|| "utf-8".to_owned()),
+        content_encoding: text(properties.content_encoding()).unwrap_or_else(|| "utf-8".to_owned()),
         correlation_id: text(properties.correlation_id()).unwrap_or_default(),
         reply_to: text(properties.reply_to()),
         priority: properties.priority().unwrap_or(0),

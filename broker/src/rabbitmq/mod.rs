@@ -23,7 +23,9 @@ use tradewind_proto::message::TaskMessage;
 use url::Url;
 
 use crate::limits::check_outgoing;
-use crate::{Broker, BrokerOptions, Capabilities, Consumer, Error, Outgoing, QueueKind, QueueStats};
+use crate::{
+    Broker, BrokerOptions, Capabilities, Consumer, Error, Outgoing, QueueKind, QueueStats,
+};
 use consumer::RabbitConsumer;
 use declare::Form;
 use link::Link;

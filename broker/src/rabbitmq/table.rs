@@ -55,7 +55,7 @@ pub(super) fn to_map(table: &FieldTable) -> Map<String, Value> {
     entries.map(|(name, value)| (name.as_str().to_owned(), to_json(value))).collect()
 }
 
-fn to_json(value: &AMQPValue) -> Value {
+pub(super) fn to_json(value: &AMQPValue) -> Value {
     match value {
         AMQPValue::Boolean(flag) => Value::Bool(*flag),
         AMQPValue::ShortShortInt(int) => Value::from(*int),
