@@ -26,7 +26,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
         execution,
         clock: Arc::clone(&context.clock),
         ids: Arc::clone(&context.ids),
-        registry,
+        registries: vec![registry],
         queues: context.config.list("worker", "queues"),
     };
     let failed = |error: tradewind_web::Error| Failure::new(error.to_string());
