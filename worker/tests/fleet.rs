@@ -69,9 +69,8 @@ async fn bad_messages_are_dead_lettered_with_their_reason_and_the_worker_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_oversized_body_is_dead_lettered_unread() {
-    // Publishers refuse such a body themselves; `tests/driver.rs` style raw deliveries are covered by
-    // the unit tests of `admit`. Here: the largest body that passes is still read.
+async fn the_largest_body_is_still_read() {
+    // Our publishers refuse a larger one; that a foreign one is dead-lettered is a unit test of `admit`.
     let mut rig = Rig::start(|_| {}).await;
     let mut message = noop();
     message.body =
