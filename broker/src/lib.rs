@@ -3,6 +3,8 @@
 //! Drivers: queues on memory, RabbitMQ (lapin) and Redis; results on memory, Redis, Postgres and RPC
 //! reply queues. Driver types never leave their folder. Nothing here knows what a task is for.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod delivery;
 mod error;
 mod limits;
@@ -22,6 +24,8 @@ pub use memory::MemoryBroker;
 pub use open::open;
 pub use options::BrokerOptions;
 pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats};
+pub use rabbitmq::RabbitBroker;
+pub use redis::RedisBroker;
 pub use results::{
     Inbox, InboxItem, MemoryResults, Put, ResultBackend, ResultOptions, StoredResult, open_results,
 };
