@@ -177,6 +177,23 @@ async fn templates_that_rust_cannot_render_go_to_python() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn python_renders_what_jinja2_can() {
+    let mut rig = Rig::with_dag(DAG).await;
+    let source = "echo {{ macros.uuid.UUID(int=7) }}";
+    let task =
+        bash_with(source, json!({"templates": [{"path": ["bash_command"], "source": source}]}));
+    let done = rig.run_one(task).await;
+    let jinja = std::process::Command::new("python3").args(["-c", "import jinja2"]).output();
+    if jinja.expect("python3").status.success() {
+        assert_eq!(done.state(), OutcomeState::Success, "{}", done.message);
+        assert_eq!(done.xcoms[0].json, "\"00000000-0000-0000-0000-000000000007\"");
+    } else {
+        assert!(done.message.contains("template field bash_command"), "{}", done.message);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_stops_the_host() {
     let mut rig = Rig::with_dag(DAG).await;
     rig.run_one(python("value")).await;
