@@ -15,7 +15,7 @@ from airflow.operators.bash import BashOperator
 from airflow.operators.python import BranchPythonOperator, PythonOperator
 
 def value():
-    print("hello from python")
+    print("hello from python", os.environ["TRACEPARENT"][:3])
     return {"n": 7}
 
 def pull(ti):
@@ -66,7 +66,7 @@ async fn values_go_out_and_come_in() {
     let value: serde_json::Value = serde_json::from_str(&done.xcoms[0].json).expect("json");
     assert_eq!(value, json!({"n": 7}));
     let log = rig.api.log(done.attempt_id());
-    assert!(log.contains("stdout hello from python\n"), "{log}");
+    assert!(log.contains("stdout hello from python 00-\n"), "{log}");
     let key = ("value".to_owned(), "return_value".to_owned());
     rig.api.xcoms.lock().expect("lock").insert(key, value);
     let done = rig.run_one(python("pull")).await;
