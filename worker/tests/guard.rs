@@ -6,7 +6,7 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use support::{Rig, bash, is_alive, python};
@@ -68,22 +68,32 @@ fn worker(folder: &Path) {
 fn guard_kills_orphans() {
     let folder = tempfile::tempdir().expect("folder");
     let program = std::env::current_exe().expect("this program");
-    let mut worker = Command::new(program)
+    let worker = Command::new(program)
         .arg("worker")
         .arg(folder.path())
         .env("PIDS", folder.path())
         .spawn()
         .expect("a worker");
+    let mut worker = KillOnDrop(worker);
     let pids: Vec<i32> = FILES.iter().map(|name| read_pid(&folder.path().join(name))).collect();
     assert!(pids.iter().all(|pid| is_alive(*pid)), "all run");
-    worker.kill().expect("kill -9");
-    worker.wait().expect("reaped");
+    worker.0.kill().expect("kill -9");
+    worker.0.wait().expect("reaped");
     let killed = Instant::now();
     while pids.iter().any(|pid| is_alive(*pid)) {
         assert!(killed.elapsed() < GONE_WITHIN, "{pids:?} are gone within {GONE_WITHIN:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
     println!("test guard_kills_orphans ... ok ({:?} after kill -9)", killed.elapsed());
+}
+
+/// A failed assertion must not leave the worker running.
+struct KillOnDrop(Child);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+    }
 }
 
 fn read_pid(path: &Path) -> i32 {
