@@ -25,8 +25,8 @@ pub use memory::MemoryBroker;
 pub use open::open;
 pub use options::BrokerOptions;
 pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats};
+pub use rabbitmq::RabbitBroker;
+pub use redis::RedisBroker;
 pub use results::{
     Inbox, InboxItem, MemoryResults, Put, ResultBackend, ResultOptions, StoredResult, open_results,
 };
-pub use rabbitmq::RabbitBroker;
-pub use redis::RedisBroker;
