@@ -79,7 +79,12 @@ pub async fn wakeups_come(bench: &Bench) {
     timeout(SOON, async {
         loop {
             n += 1;
-            bench.sync(&tradewind_proto::dag::DagSpec { description: Some(n.to_string()), ..first.clone() }).await;
+            bench
+                .sync(&tradewind_proto::dag::DagSpec {
+                    description: Some(n.to_string()),
+                    ..first.clone()
+                })
+                .await;
             if timeout(Duration::from_millis(500), wakeups.recv()).await.is_ok() {
                 break;
             }

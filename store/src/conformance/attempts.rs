@@ -8,8 +8,8 @@ use tradewind_proto::state::{OutcomeState, RunState, TaskState};
 use uuid::Uuid;
 
 use super::kit::{
-    Bench, LEASE, Must, claim_of, dag, entered, new_run, open_limits, outcome, scheduled,
-    start_of, t, word,
+    Bench, LEASE, Must, claim_of, dag, entered, new_run, open_limits, outcome, scheduled, start_of,
+    t, word,
 };
 use crate::model::{Claim, Dispatch, RunCommit};
 
@@ -120,9 +120,11 @@ pub async fn extending_leases(bench: &Bench) {
 pub async fn what_a_grant_knows(bench: &Bench) {
     let store = bench.store();
     let spec = dag("d", &[("a", &[]), ("b", &[]), ("c", &["a", "b"])]);
-    for (run_id, at, state) in
-        [("ok", 0, RunState::Success), ("bad", 60, RunState::Failed), ("later", 600, RunState::Success)]
-    {
+    for (run_id, at, state) in [
+        ("ok", 0, RunState::Success),
+        ("bad", 60, RunState::Failed),
+        ("later", 600, RunState::Success),
+    ] {
         let run = bench.started(&spec, run_id, at).await;
         let expected_version = 1;
         let changes = tradewind_engine::model::Changes {
@@ -160,7 +162,13 @@ pub async fn workers_are_listed(bench: &Bench) {
     bench.beat(&d, 13).await;
     let workers = store.workers(t(13)).await.must();
     assert_eq!(workers.len(), 1);
-    assert_eq!((workers[0].worker.as_str(), workers[0].slots, workers[0].running), ("celery@one", 4, 1));
-    assert_eq!((workers[0].queues.as_slice(), workers[0].heartbeat_at), (&["default".to_owned()][..], t(13)));
+    assert_eq!(
+        (workers[0].worker.as_str(), workers[0].slots, workers[0].running),
+        ("celery@one", 4, 1)
+    );
+    assert_eq!(
+        (workers[0].queues.as_slice(), workers[0].heartbeat_at),
+        (&["default".to_owned()][..], t(13))
+    );
     assert!(store.workers(t(14)).await.must().is_empty());
 }

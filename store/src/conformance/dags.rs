@@ -58,7 +58,8 @@ pub async fn an_import_error_keeps_the_last_good(bench: &Bench) {
     let store = bench.store();
     let spec = dag("d", &[("a", &[])]);
     bench.sync(&spec).await;
-    let error = ImportError { message: "SyntaxError: \0".into(), line: Some(3), detail: "…".into() };
+    let error =
+        ImportError { message: "SyntaxError: \0".into(), line: Some(3), detail: "…".into() };
     let broken = FileSync { dags: Vec::new(), error: Some(error), ..file(&spec) };
     store.sync_file(broken.clone(), t(1)).await.must();
     assert!(store.dag("d").await.must().expect("kept").is_active);

@@ -45,7 +45,10 @@ pub async fn xcoms_in_order(bench: &Bench) {
     push(bench, run, "b", &[("k", "1"), ("k", "null")]).await;
     let got = values(bench, query("r", &["b", "a", "nobody"], "k")).await;
     assert_eq!(got, [v("b", Value::Null), v("a", json!("x"))]);
-    assert_eq!(values(bench, query("r", &[], "k")).await, [v("a", json!("x")), v("b", Value::Null)]);
+    assert_eq!(
+        values(bench, query("r", &[], "k")).await,
+        [v("a", json!("x")), v("b", Value::Null)]
+    );
     let got = values(bench, query("r", &["a"], "return_value")).await;
     assert_eq!(got, [v("a", json!([1, "\0"]))]);
     assert!(values(bench, query("nobody", &["a"], "k")).await.is_empty());

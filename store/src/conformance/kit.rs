@@ -9,7 +9,9 @@ use serde_json::{Map, json};
 use tradewind_engine::model::{Changes, RunSnapshot, TaskChange, TaskInstance};
 use tradewind_proto::AttemptId;
 use tradewind_proto::dag::DagSpec;
-use tradewind_proto::execution::{ClaimItem, ClaimRequest, HeartbeatRequest, LeaseItem, LeaseVerdict};
+use tradewind_proto::execution::{
+    ClaimItem, ClaimRequest, HeartbeatRequest, LeaseItem, LeaseVerdict,
+};
 use tradewind_proto::state::{OutcomeState, RunType, TaskState};
 use tradewind_proto::workload::{Outcome, OutcomeHead, Xcom};
 use uuid::Uuid;

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod attempts;
 pub mod dags;
 pub mod data;
+pub mod hop;
 mod kit;
 pub mod outbox;
 pub mod plan;

@@ -31,9 +31,8 @@ pub async fn published_again_with_backoff(bench: &Bench) {
     let run = bench.started(&dag("d", &[("a", &[]), ("b", &[]), ("c", &[])]), "r", 0).await;
     let queued = bench.queue(run, &["a", "b", "c"], 10).await;
     let base = Duration::from_secs(10);
-    let due = async |all, limit, at| {
-        ids(&store.republishable(base, all, limit, t(at)).await.must())
-    };
+    let due =
+        async |all, limit, at| ids(&store.republishable(base, all, limit, t(at)).await.must());
     assert_eq!(due(true, 10, 11).await, [], "never published");
     store.mark_sent(&[queued[0].attempt_id], t(20)).await.must();
     assert_eq!(due(false, 10, 30).await, []);

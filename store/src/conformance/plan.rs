@@ -6,8 +6,8 @@ use tradewind_proto::state::{OutcomeState, RunState, TaskState};
 use uuid::Uuid;
 
 use super::kit::{
-    Bench, Must, claim_of, dag, entered, file, new_run, no_changes, open_limits, outcome,
-    scheduled, start_of, t, word, LEASE,
+    Bench, LEASE, Must, claim_of, dag, entered, file, new_run, no_changes, open_limits, outcome,
+    scheduled, start_of, t, word,
 };
 use crate::model::{Committed, RunCommit};
 
@@ -32,14 +32,20 @@ pub async fn a_hop(bench: &Bench) {
     assert_eq!((report.dispatch[0].task_id.as_str(), report.more), ("b", false));
     let attempts = store.attempts(run).await.must();
     assert_eq!(attempts.len(), 2);
-    assert_eq!((attempts[0].outcome, attempts[0].ended_at), (Some(OutcomeState::Success), Some(t(22))));
+    assert_eq!(
+        (attempts[0].outcome, attempts[0].ended_at),
+        (Some(OutcomeState::Success), Some(t(22)))
+    );
     assert_eq!((attempts[0].claimed_at, attempts[0].worker.as_str()), (Some(t(11)), "celery@one"));
     assert_eq!((attempts[1].outcome, attempts[1].queued_at), (None, t(22)));
     let listed = store.task_instances(run).await.must();
     assert_eq!((listed[0].state, listed[0].pid), (TaskState::Success, 4711));
     assert_eq!((listed[0].hostname.as_str(), listed[0].queued_at), ("one", Some(t(10))));
     assert!(listed[0].message.starts_with("a NUL "), "{:?}", listed[0].message);
-    assert_eq!((listed[1].state, listed[1].attempt_id), (TaskState::Queued, attempts[1].attempt_id.into()));
+    assert_eq!(
+        (listed[1].state, listed[1].attempt_id),
+        (TaskState::Queued, attempts[1].attempt_id.into())
+    );
 }
 
 /// A run that moved on is skipped; the batch's others are applied. Two commits on one run follow
@@ -101,7 +107,10 @@ pub async fn finishing_is_idempotent(bench: &Bench) {
     late.message = "too late".into();
     bench.change(run, vec![late], Vec::new(), 24).await;
     let attempts = store.attempts(run).await.must();
-    assert_eq!((attempts[0].outcome, attempts[0].ended_at), (Some(OutcomeState::Lost), Some(t(22))));
+    assert_eq!(
+        (attempts[0].outcome, attempts[0].ended_at),
+        (Some(OutcomeState::Lost), Some(t(22)))
+    );
     assert_eq!(attempts[1].outcome, None);
     let listed = store.task_instances(run).await.must();
     assert_eq!((listed[0].state, listed[0].message.as_str()), (TaskState::Running, ""));
@@ -145,7 +154,10 @@ pub async fn cancelled_while_running(bench: &Bench) {
     assert_eq!(store.attempts(run).await.must()[0].ended_at, None);
     let second = bench.queue(run, &["a"], 15).await.remove(0);
     let attempts = store.attempts(run).await.must();
-    assert_eq!((attempts[0].outcome, attempts[0].ended_at), (Some(OutcomeState::Cancelled), Some(t(15))));
+    assert_eq!(
+        (attempts[0].outcome, attempts[0].ended_at),
+        (Some(OutcomeState::Cancelled), Some(t(15)))
+    );
     assert_eq!((attempts[1].attempt_id, attempts[1].ended_at), (second.attempt_id, None));
     assert_eq!(bench.beat(&first, 16).await, LeaseVerdict::Stale);
     assert_eq!(word(&bench.claim(&second, 17).await), "granted");
@@ -204,7 +216,10 @@ pub async fn runs_end(bench: &Bench) {
     let commit = RunCommit { run, expected_version: 1, finished: Vec::new(), changes };
     store.commit(vec![commit], &open_limits(), t(30)).await.must();
     let row = store.run("d", "r").await.must().expect("exists");
-    assert_eq!((row.state, row.start_date, row.end_date), (RunState::Failed, Some(t(0)), Some(t(30))));
+    assert_eq!(
+        (row.state, row.start_date, row.end_date),
+        (RunState::Failed, Some(t(0)), Some(t(30)))
+    );
     assert!(store.running_runs().await.must().is_empty());
     let again = Changes { run_state: Some((RunState::Running, "")), ..Changes::default() };
     let commit = RunCommit { run, expected_version: 2, finished: Vec::new(), changes: again };

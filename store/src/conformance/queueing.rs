@@ -111,7 +111,8 @@ pub async fn max_active_instances(bench: &Bench) {
     let changes = bench.waiting_changes(run, &["m", "t0"]).await;
     bench.wait(run, changes).await;
     let report = bench.drain(&open_limits()).await;
-    let queued: Vec<_> = report.dispatch.iter().map(|d| (d.task_id.as_str(), d.map_index)).collect();
+    let queued: Vec<_> =
+        report.dispatch.iter().map(|d| (d.task_id.as_str(), d.map_index)).collect();
     assert_eq!(queued, [("m", 0), ("m", 1), ("t0", -1)]);
 }
 

@@ -51,7 +51,10 @@ pub async fn due_until_advanced(bench: &Bench) {
     assert!(store.advance(step.clone(), t(61)).await.must());
     assert!(!store.advance(step, t(61)).await.must(), "an old epoch moves nothing");
     let run = store.run("d", "r0").await.must().expect("created");
-    assert_eq!((run.state, run.queued_at, run.run_type), (RunState::Queued, t(61), RunType::Scheduled));
+    assert_eq!(
+        (run.state, run.queued_at, run.run_type),
+        (RunState::Queued, t(61), RunType::Scheduled)
+    );
     assert_eq!(run.version_hash, spec.version_hash());
     let later = due(bench, 1000).await.expect("due");
     assert_eq!((later.last, later.active_runs), (Some((t(0), t(60))), 1));
