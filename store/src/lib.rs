@@ -3,6 +3,8 @@
 
 mod admin;
 mod claims;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod logs;
 pub mod manual;
