@@ -4,6 +4,8 @@
 //! reply queues. Driver types never leave their folder. Nothing here knows what a task is for.
 
 pub mod bare;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod delivery;
 mod error;
 mod limits;
@@ -26,3 +28,5 @@ pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats}
 pub use results::{
     Inbox, InboxItem, MemoryResults, Put, ResultBackend, ResultOptions, StoredResult, open_results,
 };
+pub use rabbitmq::RabbitBroker;
+pub use redis::RedisBroker;
