@@ -21,7 +21,10 @@ DAG_FILE = textwrap.dedent(
     from airflow import DAG
     from airflow.decorators import task
     from airflow.exceptions import AirflowFailException, AirflowSkipException
+    from airflow.hooks.base import BaseHook
     from airflow.models import BaseOperator, Variable
+    from airflow.sensors.base import PokeReturnValue
+    from airflow.sensors.python import PythonSensor
     from airflow.operators.bash import BashOperator
     from airflow.operators.empty import EmptyOperator
     from airflow.operators.python import (
@@ -98,6 +101,10 @@ DAG_FILE = textwrap.dedent(
                     get_current_context()["var"]["value"].a]
 
         @task
+        def connections():
+            return BaseHook.get_connection("db").host
+
+        @task
         def broken_variable():
             Variable.get("broken")
 
@@ -125,7 +132,15 @@ DAG_FILE = textwrap.dedent(
             return "echo first; echo $WHO"
 
         skip(); failhard(); consume(produce()["pair"]); variables(); talk(); hang()
-        leave_behind(); shell(); broken_variable()
+        leave_behind(); shell(); broken_variable(); connections()
+        asked = []
+        def third_time(**context):
+            asked.append(1)
+            return PokeReturnValue(len(asked) == 3, xcom_value=len(asked))
+        PythonSensor(task_id="waits", python_callable=third_time, poke_interval=0)
+        PythonSensor(task_id="late", python_callable=lambda: False, timeout=0, poke_interval=1)
+        PythonSensor(task_id="soft", python_callable=lambda: False, timeout=0, poke_interval=1,
+                     soft_fail=True)
         BashOperator(task_id="sh", bash_command="echo {{ macros.nothing }}",
                      on_success_callback=lambda context: print("after success"))
         BashOperator(task_id="sh99", bash_command="exit 99", on_success_callback=lambda c: None)
@@ -220,6 +235,16 @@ class HostTest(unittest.TestCase):
         broken = self.go("broken_variable")
         self.assertEqual(broken.done["state"], "failed")
         self.assertIn("store away", broken.done["message"])
+
+    def test_connections_come_from_the_environment(self):
+        attempt = self.go("connections")
+        self.assertEqual(attempt.done["state"], "failed")
+        self.assertIn("AIRFLOW_CONN_DB", attempt.done["message"])
+
+    def test_sensors_wait_inside_their_process(self):
+        self.assertEqual(self.go("waits").values()["return_value"], 3)
+        self.assertIn("AirflowSensorTimeout", self.go("late").done["message"])
+        self.assertEqual(self.go("soft").done["state"], "skipped")
 
     def test_branch_skips_what_was_not_chosen(self):
         attempt = self.go("branch", context={"params": {"to": "left"}})
@@ -361,7 +386,8 @@ class LifecycleTest(unittest.TestCase):
             for n in (0, 1, 2, 3, 0):
                 attempt = worker.run(f"f{n}.py", f"f{n}", "which")
                 self.assertEqual(attempt.values()["return_value"], str(n))
-            worker.wait(lambda: len(children(worker.host.pid)) <= 2)
+            # Not even as zombies.
+            worker.wait(lambda: len(all_children(worker.host.pid)) <= 2)
 
     def test_death_of_the_worker_kills_everything(self):
         for how in ("close stdin", "kill root", "stop"):
@@ -401,6 +427,13 @@ class LifecycleTest(unittest.TestCase):
             worker.host.stdin.close()
             worker.wait(lambda: not any(map(is_alive, zygotes)))
 
+    def test_import_that_takes_too_long(self):
+        files = {"slow.py": "import time\ntime.sleep(1000)\n"}
+        with Worker(files, "--import-timeout", "0.2") as worker:
+            attempt = worker.run("slow.py", "x", "y")
+            self.assertIn("took more than 0.2 s", attempt.exited["error"])
+            worker.wait(lambda: not all_children(worker.host.pid))
+
     def test_junk_on_stdin_is_ignored(self):
         with Worker({"s.py": SMALL.format(dag="s", value="fine")}) as worker:
             worker.host.stdin.write(b"nonsense\n[1]\n" + b'{"op": "dance"}\n')
@@ -408,9 +441,13 @@ class LifecycleTest(unittest.TestCase):
             self.assertEqual(worker.run("s.py", "s", "which").values()["return_value"], "fine")
 
 
-def children(pid: int) -> list[int]:
+def all_children(pid: int) -> list[int]:
     with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [child for child in map(int, file.read().split()) if is_alive(child)]
+        return [int(child) for child in file.read().split()]
+
+
+def children(pid: int) -> list[int]:
+    return [child for child in all_children(pid) if is_alive(child)]
 
 
 if __name__ == "__main__":

@@ -157,6 +157,7 @@ class GenerationsTest(unittest.TestCase):
             "from airflow.operators import bash": "2",
             "from airflow.operators.dummy_operator import DummyOperator": "1.10",
             "from airflow.decorators import task": "2",
+            "import airflow\nairflow.utils.dates.days_ago(1)": "1.10",
             "import airflow.sdk": "3",
             "": "2",
         }

@@ -6,10 +6,12 @@ import os
 
 import airflow.macros
 from airflow._core import datetimes
+from airflow._core.connections import Connection
 from airflow._core.plain import following_tick, preceding_tick
 from airflow._core.runs import DagRun, TaskInstance
 from airflow._core.variables import Variable
 from airflow.configuration import conf
+from airflow.exceptions import AirflowNotFoundException
 
 
 class VariableAccessor:
@@ -30,17 +32,20 @@ class VariableAccessor:
 
 
 class ConnectionAccessor:
-    """`conn`: there is none here, and it says so."""
+    """`conn.name`: connections that the worker's environment defines."""
 
     def __getattr__(self, name: str):
         if name.startswith("__"):
             raise AttributeError(name)
-        raise NotImplementedError(
-            f"connection {name!r}: connections are not available to tasks; "
-            "use a variable or an environment variable"
-        )
+        return Connection.get(name)
 
-    get = __getitem__ = __getattr__
+    __getitem__ = __getattr__
+
+    def get(self, name: str, default=None):
+        try:
+            return Connection.get(name)
+        except AirflowNotFoundException:
+            return default
 
 
 def build(dag, task, frame: dict, outbox, render_text) -> dict:

@@ -30,6 +30,7 @@ _SECOND = (
     "airflow.sensors.external_task",
     "airflow.hooks.base",
 )
+_DAYS_AGO = "airflow.utils.dates.days_ago"
 _FIRST_SUFFIXES = ("_operator", "_hook", "_sensor")
 _FIRST = ("airflow.contrib", "airflow.operators", "airflow.sensors", "airflow.hooks")
 
@@ -49,7 +50,7 @@ def detect(source: bytes) -> str:
         module.endswith(_FIRST_SUFFIXES) or module in _FIRST or _under(module, _FIRST[:1])
         for module in modules
     )
-    return V1 if first or "airflow.utils.dates.days_ago" in names else V2
+    return V1 if first or _DAYS_AGO in names else V2
 
 
 def refine(detected: str, source: bytes, marks: set[str]) -> str:
@@ -69,6 +70,8 @@ def _imports(tree: ast.AST) -> tuple[set[str], set[str]]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and node.attr == "days_ago":
+            names.add(_DAYS_AGO)
     # `from airflow.operators import bash` names a module too; `import BashOperator` does not.
     modules |= {name for name in names if _under(name, _SECOND + _THIRD)}
     modules = {module for module in modules if _under(module, ("airflow",))}

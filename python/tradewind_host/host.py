@@ -111,7 +111,7 @@ class Root:
             finally:
                 os._exit(1)
         theirs.close()
-        return ZygoteHandle(pid, version, ours, time.monotonic() + IMPORT_SECONDS_MAX)
+        return ZygoteHandle(pid, version, ours, time.monotonic() + self._options.import_timeout)
 
     def _become_child(self, ours) -> None:
         """Lets go of everything that only the root may hold: its end must end with it."""
@@ -159,7 +159,7 @@ class Root:
             self._exited(attempt_id, 1, "the process that had imported the DAG file died")
         handle.sock.close()
         handle.kill()
-        processes.ended(handle.pid)
+        processes.wait_dead(handle.pid)
         self._by_pid.pop(handle.pid, None)
 
     def _drop(self, handle: ZygoteHandle) -> None:
@@ -176,8 +176,8 @@ class Root:
             if handle.deadline is not None and now > handle.deadline:
                 handle.deadline = None
                 for attempt_id in handle.forget_all():
-                    seconds = int(IMPORT_SECONDS_MAX)
-                    text = f"the import of the DAG file took more than {seconds} s"
+                    seconds = self._options.import_timeout
+                    text = f"the import of the DAG file took more than {seconds:g} s"
                     self._exited(attempt_id, 1, text)
                 handle.kill()
 
@@ -201,6 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dags-folder", required=True)
     parser.add_argument("--socket", required=True, help="Unix socket that the worker listens on")
     parser.add_argument("--max-zygotes", type=int, default=ZYGOTES_MAX)
+    parser.add_argument("--import-timeout", type=float, default=IMPORT_SECONDS_MAX)
     options = parser.parse_args(arguments)
     options.dags_folder = os.path.abspath(options.dags_folder)
     options.socket = os.path.abspath(options.socket)

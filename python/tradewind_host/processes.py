@@ -76,6 +76,12 @@ def ended(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status)
 
 
+def wait_dead(pid: int) -> None:
+    """Waits for a child that was killed."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
 def exit_text(code: int) -> str:
     """An exit code in words."""
     if code >= 0:

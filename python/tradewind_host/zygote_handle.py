@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 
 from tradewind_host import processes, wire
@@ -59,6 +61,9 @@ class ZygoteHandle:
 
     def kill(self) -> None:
         processes.kill_group(self.pid)
+        # It may not have become the leader of its group yet.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def _send(self, value: dict) -> None:
         # When it is gone, its end is read from the socket next, and all it had is reported then.

@@ -1,6 +1,8 @@
 """Classes that DAG files import from `airflow.models`."""
 
+from airflow._core.connections import Connection
 from airflow._core.dag import DAG
+from airflow._core.lazy import submodules
 from airflow._core.operator import BaseOperator
 from airflow._core.params import Param
 from airflow._core.runs import DagRun, TaskInstance
@@ -13,6 +15,7 @@ __all__ = [
     "DAG",
     "XCOM_RETURN_KEY",
     "BaseOperator",
+    "Connection",
     "DagRun",
     "Param",
     "SkipMixin",
@@ -21,3 +24,5 @@ __all__ = [
     "XCom",
     "XComArg",
 ]
+
+__getattr__ = submodules(__name__)

@@ -1,6 +1,7 @@
 """Operators, also by the short path that 1.10 allowed."""
 
 from airflow._core.bash import BashOperator
+from airflow._core.lazy import submodules
 from airflow._core.operator import BaseOperator
 from airflow._core.plain import DummyOperator
 from airflow._core.python import BranchPythonOperator, PythonOperator, ShortCircuitOperator
@@ -13,3 +14,5 @@ __all__ = [
     "PythonOperator",
     "ShortCircuitOperator",
 ]
+
+__getattr__ = submodules(__name__)

@@ -1,5 +1,6 @@
 """The authoring interface of 3.x."""
 
+from airflow._core.connections import BaseHook, Connection
 from airflow._core.dag import DAG, dag
 from airflow._core.edges import EdgeModifier, Label, chain, chain_linear, cross_downstream
 from airflow._core.group import TaskGroup
@@ -8,6 +9,7 @@ from airflow._core.params import Param, ParamsDict
 from airflow._core.python import BaseBranchOperator
 from airflow._core.rules import DagRunState, TaskInstanceState, TriggerRule, WeightRule
 from airflow._core.runtime import get_current_context
+from airflow._core.sensors import BaseSensorOperator, PokeReturnValue
 from airflow._core.skipping import SkipMixin
 from airflow._core.taskflow import setup, task, task_group, teardown
 from airflow._core.variables import Variable
@@ -42,4 +44,4 @@ __all__ = [
 
 # Only a name for annotations: a context is a plain dict.
 Context = dict
-__all__ += ["Context"]
+__all__ += ["BaseHook", "BaseSensorOperator", "Connection", "Context", "PokeReturnValue"]

@@ -1,0 +1,5 @@
+"""Connections by their module path."""
+
+from airflow._core.connections import Connection
+
+__all__ = ["Connection"]
