@@ -292,7 +292,7 @@ pub struct RunCommit {
 }
 
 /// What became of a [`RunCommit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Committed {
     /// Applied; this is the run's version now.
     Done {
@@ -300,6 +300,7 @@ pub enum Committed {
         version: i64,
     },
     /// The run moved on, or is gone: load it again. Nothing of this commit was applied.
+    #[default]
     Conflict,
 }
 
@@ -323,12 +324,6 @@ pub struct CommitReport {
     pub dispatch: Vec<Dispatch>,
     /// Whether task instances remain scheduled that limits did not hold back (more than `max`).
     pub more: bool,
-}
-
-impl Default for Committed {
-    fn default() -> Self {
-        Self::Conflict
-    }
 }
 
 /// An attempt to be published to its queue.
@@ -473,4 +468,16 @@ pub struct LogRead {
     pub next_seq: u32,
     /// Whether the attempt has ended, so that no more will come (soon).
     pub ended: bool,
+}
+
+impl NewRun {
+    /// What the DAG's schedule remembers of this run: its logical date and interval end.
+    pub(crate) fn last(&self) -> Option<(Timestamp, Timestamp)> {
+        let logical = self.logical_date?;
+        Some((logical, self.interval.map_or(logical, |interval| interval.1)))
+    }
+
+    pub(crate) fn conf_json(&self) -> String {
+        serde_json::to_string(&self.conf).unwrap_or_else(|_| "{}".to_owned())
+    }
 }
