@@ -15,7 +15,8 @@ use tradewind_proto::names::metric;
 use tradewind_proto::state::{OutcomeState, RunState, TaskState};
 use tradewind_proto::workload::Workload;
 use tradewind_scheduler::SchedulerOptions;
-use tradewind_store::{AttemptStore as _, RunStore as _};
+use tradewind_store::model::JobRow;
+use tradewind_store::{AdminStore as _, AttemptStore as _, RunStore as _};
 use uuid::Uuid;
 
 fn chain(length: usize) -> serde_json::Value {
@@ -201,6 +202,151 @@ async fn an_outage_kills_no_healthy_attempt() {
         (attempts[0].outcome == Some(OutcomeState::Lost)).then_some(())
     })
     .await;
+    scheduler.stop().await;
+}
+
+/// S13, the other half: the API is away (nobody renews, its heartbeat stops), the store is not.
+#[tokio::test(start_paused = true)]
+async fn a_silent_api_kills_no_healthy_attempt() {
+    let world = World::new().await;
+    world.add(dag("long", &[("a", &[])])).await;
+    let scheduler = world.scheduler();
+    let mut worker = world.worker_with(&["default"], Arc::new(|_| None));
+    let web = tokio::spawn(web_job(world.clone(), 1));
+    let run = world.trigger("long", "r1").await;
+    let ran = worker.ran.recv().await.unwrap();
+    let renewing = tokio::spawn(heart(world.clone(), ran.workload.clone()));
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    web.abort();
+    renewing.abort();
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    let web = tokio::spawn(web_job(world.clone(), 2));
+    let renewing = tokio::spawn(heart(world.clone(), ran.workload.clone()));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let attempts = world.store.attempts(run).await.unwrap();
+    assert_eq!((attempts.len(), attempts[0].ended_at), (1, None), "{attempts:?}");
+    // The API lives and the worker does not: lost within a lease.
+    renewing.abort();
+    let silent_since = tokio::time::Instant::now();
+    until("the attempt to be lost", || async {
+        let attempts = world.store.attempts(run).await.ok()?;
+        (attempts[0].outcome == Some(OutcomeState::Lost)).then_some(())
+    })
+    .await;
+    assert!(silent_since.elapsed() < Duration::from_secs(12));
+    web.abort();
+    scheduler.stop().await;
+}
+
+async fn web_job(world: World, id: u128) {
+    loop {
+        let job = JobRow {
+            id: Uuid::from_u128(id),
+            job_type: "WebJob".to_owned(),
+            hostname: "test".to_owned(),
+            ended: false,
+            started_at: world.now(),
+            heartbeat_at: world.now(),
+        };
+        world.store.job_heartbeat(&job).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_broker_gets_everything_again_at_once() {
+    let world = World::new().await;
+    world.add(dag("restart", &[("a", &[]), ("b", &[])])).await;
+    let scheduler = world.scheduler();
+    let run = world.trigger("restart", "r1").await;
+    until("both messages", || async {
+        world.broker.stats("default").await.ok().filter(|stats| stats.ready == 2)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.broker.restart_empty().await;
+    let begun = tokio::time::Instant::now();
+    let _worker = world.worker();
+    assert_eq!(world.ended("restart", "r1").await, RunState::Success);
+    assert!(begun.elapsed() < Duration::from_secs(4), "took {:?}", begun.elapsed());
+    each_succeeded_once(&world, run, 2).await;
+    scheduler.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_published_waits_in_the_outbox() {
+    let world = World::new().await;
+    world.add(chain(3)).await;
+    let scheduler = world.scheduler();
+    world.broker.refuse_publishing(true);
+    let run = world.trigger("chain", "r1").await;
+    world.in_state(run, "t00", TaskState::Queued).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    world.broker.refuse_publishing(false);
+    let _worker = world.worker();
+    let begun = tokio::time::Instant::now();
+    assert_eq!(world.ended("chain", "r1").await, RunState::Success);
+    assert!(begun.elapsed() < Duration::from_secs(4), "took {:?}", begun.elapsed());
+    each_succeeded_once(&world, run, 3).await;
+    scheduler.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_of_one_plan_is_slow_but_right() {
+    let world = World::new().await;
+    let mut spec = chain(5);
+    spec["tasks"][2]["retries"] = serde_json::json!(1);
+    world.add(spec).await;
+    let scheduler = world.scheduler_with(SchedulerOptions { cached_runs: 1, ..World::options() });
+    let _worker = world.worker_with(
+        &["default"],
+        Arc::new(|w| {
+            let failed = w.task_id == "t02" && w.try_number == 1;
+            Some(if failed { OutcomeState::Failed } else { OutcomeState::Success })
+        }),
+    );
+    for i in 0..6 {
+        world.trigger("chain", &format!("r{i}")).await;
+    }
+    for i in 0..6 {
+        assert_eq!(world.ended("chain", &format!("r{i}")).await, RunState::Success);
+    }
+    scheduler.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn depends_on_past_moves_when_the_past_does() {
+    let world = World::new().await;
+    let mut spec = dag("past", &[("a", &[])]);
+    spec["tasks"][0]["depends_on_past"] = serde_json::json!(true);
+    spec["schedule"] = serde_json::json!({
+        "kind": "cron", "expr": "* * * * *", "timezone": "UTC", "interval": true});
+    spec["start_date"] = serde_json::json!("2026-11-20T23:57:00Z");
+    spec["catchup"] = serde_json::json!(true);
+    world.add(spec).await;
+    let scheduler = world.scheduler();
+    let mut worker = world.worker_with(&["default"], Arc::new(|_| None));
+    let first = worker.ran.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(worker.ran.try_recv().is_err(), "the second run must wait for the first");
+    drop(worker);
+    let mut worker = world.worker();
+    let run = world.run("past", &first.workload.run_id).await;
+    let claimed = tradewind_store::model::ClaimedAttempt {
+        run,
+        task_id: "a".into(),
+        map_index: -1,
+        try_number: 1,
+        max_tries: 0,
+        queued_at: world.now(),
+        upstream_ended_at: None,
+        prev_success_interval: None,
+    };
+    world.send(&world.outcome(&first.workload, &claimed, OutcomeState::Success)).await;
+    let second = worker.ran.recv().await.unwrap();
+    let third = worker.ran.recv().await.unwrap();
+    assert!(first.workload.run_id < second.workload.run_id);
+    assert!(second.workload.run_id < third.workload.run_id);
     scheduler.stop().await;
 }
 

@@ -20,14 +20,14 @@ fn daily(dag_id: &str, start: &str, catchup: bool) -> Value {
 }
 
 async fn logical_dates(world: &World, dag_id: &str) -> Vec<String> {
-    let mut dates: Vec<String> = world
-        .runs(dag_id)
-        .await
-        .iter()
-        .map(|run| run.logical_date.unwrap().strftime("%d").to_string())
-        .collect();
+    logical_times(world, dag_id, "%d").await
+}
+
+async fn logical_times(world: &World, dag_id: &str, format: &str) -> Vec<String> {
+    let runs = world.runs(dag_id).await;
+    let mut dates: Vec<_> = runs.iter().map(|run| run.logical_date.unwrap()).collect();
     dates.sort();
-    dates
+    dates.iter().map(|date| date.strftime(format).to_string()).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,9 +75,12 @@ async fn without_catchup_only_the_newest_run_is_created_and_the_next_on_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_dag_skips_what_it_missed_unless_it_catches_up() {
-    let world = World::at("2026-11-21T12:00:00Z").await;
-    world.add(daily("fresh", "2026-11-20T00:00:00Z", false)).await;
-    world.add(daily("all", "2026-11-20T00:00:00Z", true)).await;
+    let world = World::at("2026-11-21T12:00:30Z").await;
+    for (dag_id, catchup) in [("fresh", false), ("all", true)] {
+        let mut spec = daily(dag_id, "2026-11-21T11:59:00Z", catchup);
+        spec["schedule"]["expr"] = json!("* * * * *");
+        world.add(spec).await;
+    }
     let scheduler = world.scheduler();
     let _worker = world.worker();
     for dag_id in ["fresh", "all"] {
@@ -85,14 +88,14 @@ async fn a_paused_dag_skips_what_it_missed_unless_it_catches_up() {
             .await;
         world.store.set_paused(dag_id, true).await.unwrap();
     }
-    tokio::time::sleep(Duration::from_secs(3 * 24 * 3600)).await;
+    tokio::time::sleep(Duration::from_secs(3 * 60)).await;
     for dag_id in ["fresh", "all"] {
         assert_eq!(world.runs(dag_id).await.len(), 1);
         world.store.set_paused(dag_id, false).await.unwrap();
     }
     until("catchup", || async { (world.runs("all").await.len() == 4).then_some(()) }).await;
-    assert_eq!(logical_dates(&world, "all").await, ["20", "21", "22", "23"]);
-    assert_eq!(logical_dates(&world, "fresh").await, ["20", "23"]);
+    assert_eq!(logical_times(&world, "all", "%M").await, ["59", "00", "01", "02"]);
+    assert_eq!(logical_times(&world, "fresh", "%M").await, ["59", "02"]);
     scheduler.stop().await;
 }
 

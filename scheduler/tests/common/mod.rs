@@ -1,7 +1,13 @@
 //! A whole deployment in one process on tokio's paused clock: store, broker, results, schedulers and a
 //! worker that is test code.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part; tests may panic")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part; tests may panic"
+)]
 
+pub mod broker;
 pub mod faulty;
 pub mod worker;
 
@@ -24,6 +30,7 @@ use tradewind_store::model::{FileSync, NewRun, RunFilter, RunRow, TaskInstanceRo
 use tradewind_store::{AdminStore as _, DagStore as _, RunStore as _, SqliteStore};
 use uuid::Uuid;
 
+use broker::FaultyBroker;
 use faulty::FaultyStore;
 
 /// Longest (virtual) wait for anything.
@@ -61,7 +68,7 @@ impl Ids for TestIds {
 #[derive(Debug, Clone)]
 pub struct World {
     pub store: Arc<FaultyStore>,
-    pub broker: Arc<MemoryBroker>,
+    pub broker: Arc<FaultyBroker>,
     pub results: Arc<MemoryResults>,
     pub clock: Arc<TestClock>,
     pub ids: Arc<TestIds>,
@@ -109,7 +116,7 @@ impl World {
         let clock = TestClock::at(now);
         Self {
             store: Arc::new(FaultyStore::new(Arc::new(store))),
-            broker: Arc::new(MemoryBroker::new(clock.clone())),
+            broker: Arc::new(FaultyBroker::new(MemoryBroker::new(clock.clone()))),
             results: Arc::new(MemoryResults::new()),
             clock,
             ids: Arc::new(TestIds::default()),
