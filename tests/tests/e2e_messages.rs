@@ -73,7 +73,7 @@ fn bad_messages_go_to_the_dead_letter_queue_with_their_reason() {
         ("this is no envelope".to_owned(), "envelope"),
         (envelope(frame, "tradewind.workload", "bm8gZnJhbWU="), "malformed frame"),
         (envelope("application/x-unheard-of", "tradewind.workload", "e30="), "content type"),
-        (envelope("application/x-python-serialize", "tradewind.workload", "gASVAAAA"), "pickle"),
+        (envelope("application/x-python-serialize", "tradewind.workload", "gASVAAAA"), "python-serialize"),
         (envelope("application/json", "no.such.task", "W10="), "no.such.task"),
         (forged.to_string(), "signature"),
         (envelope(frame, "tradewind.workload", &huge), "limit"),

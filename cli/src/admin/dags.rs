@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tradewind_engine::trigger::ManualRequest;
 use tradewind_proto::clock::{Ids as _, SystemIds};
 use tradewind_proto::state::RunState;
 use tradewind_store::Store;
@@ -140,8 +141,7 @@ pub(crate) fn manual_run(
     Ok(tradewind_store::manual::manual_run(
         &dag.spec,
         SystemIds.next(),
-        run_id,
-        logical_date,
+        ManualRequest { run_id, logical_date, ..ManualRequest::default() },
         conf,
         now,
     ))

@@ -1,6 +1,7 @@
 //! The processes: each role builds its components from the configuration and runs until a signal.
 
 pub(crate) mod any_queue;
+pub(crate) mod api_heartbeat;
 pub(crate) mod embedded;
 pub(crate) mod guard;
 pub(crate) mod local_api;
