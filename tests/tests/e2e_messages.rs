@@ -58,8 +58,7 @@ fn bad_messages_go_to_the_dead_letter_queue_with_their_reason() {
     let mut server = connect(&redis);
     // A real workload whose signature is broken by one bit.
     fleet.trigger("etl", "r0");
-    let good: String =
-        until("a message", LIMIT, || all(&mut server, "default").into_iter().next());
+    let good: String = until("a message", LIMIT, || all(&mut server, "default").into_iter().next());
     let mut forged: Value = serde_json::from_str(&good).expect("an envelope");
     let body = forged["body"].as_str().expect("body").to_owned();
     let last = body.trim_end_matches('=').len() - 3;
@@ -73,7 +72,10 @@ fn bad_messages_go_to_the_dead_letter_queue_with_their_reason() {
         ("this is no envelope".to_owned(), "envelope"),
         (envelope(frame, "tradewind.workload", "bm8gZnJhbWU="), "malformed frame"),
         (envelope("application/x-unheard-of", "tradewind.workload", "e30="), "content type"),
-        (envelope("application/x-python-serialize", "tradewind.workload", "gASVAAAA"), "python-serialize"),
+        (
+            envelope("application/x-python-serialize", "tradewind.workload", "gASVAAAA"),
+            "python-serialize",
+        ),
         (envelope("application/json", "no.such.task", "W10="), "no.such.task"),
         (forged.to_string(), "signature"),
         (envelope(frame, "tradewind.workload", &huge), "limit"),
@@ -128,9 +130,7 @@ fn doubled_messages_run_once() {
     let _two = fleet.start(&["worker", "-c", "8", "-n", "two@host"]);
     let runs = fleet.wait_for_runs("queued", 1, Duration::from_secs(60));
     assert_eq!(runs[0]["state"], "success");
-    until("the queue to be empty", LIMIT, || {
-        all(&mut server, "default").is_empty().then_some(())
-    });
+    until("the queue to be empty", LIMIT, || all(&mut server, "default").is_empty().then_some(()));
     let begun = ledger.counts("begin");
     assert_eq!(begun.len(), 40);
     assert!(begun.values().all(|count| *count == 1), "{begun:?}");
