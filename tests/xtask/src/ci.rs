@@ -35,10 +35,8 @@ pub(crate) fn all() -> Result<(), String> {
 /// All Rust tests, with one private instance of each server.
 pub(crate) fn tests(args: &[&str]) -> Result<(), String> {
     services::ensure()?;
-    step(
-        "build",
-        &mut cargo(&["build", "--package", "tradewind-cli", "--package", "tradewind-services"]),
-    )?;
+    // The same selection as the tests: another one would unify features differently and build twice.
+    step("build", &mut cargo(&["build", "--workspace", "--bins", "--all-features"]))?;
     let mut run = Command::new(target().join("debug/services"));
     run.args(["run", "--", "cargo"]);
     if answers("cargo", &["nextest", "--version"]) {
