@@ -474,3 +474,15 @@ pub struct LogRead {
     /// Whether the attempt has ended, so that no more will come (soon).
     pub ended: bool,
 }
+
+impl NewRun {
+    /// What the DAG's schedule remembers of this run: its logical date and interval end.
+    pub(crate) fn last(&self) -> Option<(Timestamp, Timestamp)> {
+        let logical = self.logical_date?;
+        Some((logical, self.interval.map_or(logical, |interval| interval.1)))
+    }
+
+    pub(crate) fn conf_json(&self) -> String {
+        serde_json::to_string(&self.conf).unwrap_or_else(|_| "{}".to_owned())
+    }
+}
