@@ -3,8 +3,32 @@
 //! A worker never sees the metadata store: it talks to its queues, the result backend and the
 //! execution API.
 
+mod admit;
 mod api;
-mod http_api;
+mod attempts;
+mod batch;
+mod claim;
+mod core;
+mod error;
+mod execute;
+mod fetch;
+mod finish;
+mod heartbeat;
+mod keys;
+mod logs;
+mod metrics;
+mod native;
+mod options;
+mod process;
+mod runtime;
+mod task;
+mod worker;
 
 pub use api::{ApiError, ExecutionApi};
-pub use http_api::HttpExecutionApi;
+pub use error::Error;
+pub use logs::{AttemptLog, Stream};
+pub use native::Handlers;
+pub use options::{CONCURRENCY_MAX, WorkerOptions};
+pub use process::guard;
+pub use runtime::{AttemptJob, Ended, Runtime, Runtimes};
+pub use worker::{DrainReport, Worker, WorkerDeps, WorkerHandle};
