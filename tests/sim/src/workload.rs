@@ -66,7 +66,8 @@ impl Workload {
         }
         let names: Vec<String> = dags.keys().cloned().collect();
         let triggers = (0..rng.range(3, 7)).filter_map(|n| {
-            let logical = i64::try_from(n).unwrap_or(0) * 1_000_003;
+            // Never on a tick of a schedule.
+            let logical = i64::try_from(n).unwrap_or(0) * 1_000_000 + 500_003;
             Some(Trigger {
                 at_ms: rng.range(0, chaos_ms),
                 dag_id: rng.pick(&names)?.clone(),
