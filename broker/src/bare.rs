@@ -72,15 +72,20 @@ async fn redis(url: &str, queue: &str, count: usize) -> Result<Duration, Error> 
         done += taken.len();
     }
     let elapsed = begin.elapsed();
-    redis::pipe().del(queue).ignore().del(&held).ignore().exec_async(&mut server).await.map_err(failed)?;
+    redis::pipe()
+        .del(queue)
+        .ignore()
+        .del(&held)
+        .ignore()
+        .exec_async(&mut server)
+        .await
+        .map_err(failed)?;
     Ok(elapsed)
 }
 
 async fn rabbitmq(url: &str, queue: &str, count: usize) -> Result<Duration, Error> {
-    let failed = |error: lapin::Error| Error::Unavailable {
-        service: "RabbitMQ",
-        reason: error.to_string(),
-    };
+    let failed =
+        |error: lapin::Error| Error::Unavailable { service: "RabbitMQ", reason: error.to_string() };
     let url = url.replacen("pyamqp://", "amqp://", 1);
     let connection =
         Connection::connect(&url, ConnectionProperties::default()).await.map_err(failed)?;

@@ -4,6 +4,8 @@
 //! reply queues. Driver types never leave their folder. Nothing here knows what a task is for.
 
 pub mod bare;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod delivery;
 mod error;
 mod limits;
@@ -23,6 +25,8 @@ pub use memory::MemoryBroker;
 pub use open::open;
 pub use options::BrokerOptions;
 pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats};
+pub use rabbitmq::RabbitBroker;
+pub use redis::RedisBroker;
 pub use results::{
     Inbox, InboxItem, MemoryResults, Put, ResultBackend, ResultOptions, StoredResult, open_results,
 };

@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::memory::MemoryBroker;
 
+use crate::rabbitmq::RabbitBroker;
 use crate::redis::RedisBroker;
 use crate::{Broker, BrokerOptions, Error};
 
@@ -32,6 +33,7 @@ pub async fn open(
         "memory" => Ok(Arc::new(MemoryBroker::new(clock))),
         "redis" | "rediss" => Ok(Arc::new(RedisBroker::new(&parsed, options, clock)?)),
 
+        "amqp" | "amqps" | "pyamqp" => Ok(Arc::new(RabbitBroker::new(&parsed, options, clock)?)),
         other => Err(Error::Config(format!(
             "the broker URL has the scheme {other:?}, which no driver serves; valid forms: {FORMS}"
         ))),

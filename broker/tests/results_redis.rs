@@ -126,3 +126,50 @@ async fn a_result_that_we_wrote_has_celerys_key_members_channel_and_expiry() {
     expected["tradewind_token"] = 12.into();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&stored).expect("no error"), expected);
 }
+
+/// A take that the server carried out and whose reply got lost: the living reader must still come by
+/// the item, because its lease never ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn items_of_a_lost_reply_are_not_stranded() {
+    let server = Redis::start(RedisOptions { appendonly: false }).expect("a server");
+    let proxy = tradewind_services::Proxy::start(server.port()).expect("a proxy");
+    let (url, options) = open(&proxy.url(server.url()));
+    let clock = std::sync::Arc::new(tradewind_proto::clock::SystemClock);
+    let backend = tradewind_broker::open_results(&url, &options, clock).await.expect("a backend");
+    let client = redis::Client::open(server.url()).expect("a client");
+    let mut link = client.get_multiplexed_async_connection().await.expect("a link");
+
+    let mut inbox = backend.open_inbox("lost").await.expect("an inbox");
+    // The first take teaches the server the script; the one that gets lost must be a single request.
+    backend.send("lost", vec![b"first".to_vec()]).await.expect("a send");
+    let first = inbox.next_batch(1).await.expect("the first item");
+    inbox.ack(&[first[0].tag.clone()]).await.expect("an ack");
+    backend.send("lost", vec![b"precious".to_vec()]).await.expect("a send");
+    server.freeze();
+    // The request reaches the frozen server's socket; there is nothing that could tell us when.
+    let asked = std::time::Duration::from_millis(300);
+    assert!(tokio::time::timeout(asked, inbox.next_batch(1)).await.is_err());
+    proxy.cut();
+    server.thaw();
+    let mut held: Vec<String> = Vec::new();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while held.is_empty() && std::time::Instant::now() < deadline {
+        let mut keys = redis::cmd("KEYS");
+        keys.arg("tradewind:inbox:lost:held:*");
+        held = keys.query_async(&mut link).await.expect("the keys");
+    }
+    assert_eq!(held.len(), 1, "the server did not carry out the take");
+
+    proxy.restore();
+    let reading = async {
+        loop {
+            match inbox.next_batch(1).await {
+                Ok(batch) => return batch,
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        }
+    };
+    let limit = std::time::Duration::from_secs(20);
+    let batch = tokio::time::timeout(limit, reading).await.expect("the item");
+    assert_eq!(batch[0].body, b"precious");
+}

@@ -8,7 +8,7 @@ use rust_embed::RustEmbed;
 use tradewind_proto::sign::sha256_hex;
 
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../python"]
+#[folder = "../python"]
 #[include = "airflow/**/*.py"]
 #[include = "tradewind_host/**/*.py"]
 struct PythonFiles;

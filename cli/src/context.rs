@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tradewind_broker::{Broker, BrokerOptions, QueueKind, ResultBackend, ResultOptions};
 use tradewind_proto::clock::{SharedClock, SharedIds, SystemClock, SystemIds};
-use tradewind_store::Store;
+use tradewind_store::{Options as StoreOptions, Store};
 
 use crate::args::Cli;
 use crate::config::{self, Config, Inputs};
@@ -59,7 +59,7 @@ impl Context {
     pub(crate) async fn store_unchecked(&self) -> Result<Arc<dyn Store>, Failure> {
         fs::create_dir_all(&self.config.home)
             .map_err(|e| Failure::new(format!("{}: {e}", self.config.home.display())))?;
-        Ok(tradewind_store::open(self.config.text("database", "url")).await?)
+        Ok(tradewind_store::open(self.config.text("database", "url"), &StoreOptions::default()).await?)
     }
 
     /// Opens the broker.

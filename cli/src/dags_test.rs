@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tradewind_proto::clock::Ids as _;
 use tradewind_proto::dag::ParsedFile;
 use tradewind_proto::state::{RunState, TaskState};
+use tradewind_scheduler::dagfiles::{ParseOptions, parse_file};
 use tradewind_store::Store;
 use tradewind_store::model::{AttemptRow, FileSync, RunRow};
 
@@ -33,7 +33,7 @@ pub(crate) async fn run(context: &Context, args: TestArgs) -> Result<(), Failure
     plan.worker.dags_folder.clone_from(&folder);
     let parsed = parse(&plan, &file).await?;
 
-    let store: Arc<dyn Store> = tradewind_store::open("sqlite://:memory:").await?;
+    let store: Arc<dyn Store> = tradewind_store::open("sqlite://:memory:", &tradewind_store::Options::default()).await?;
     store.migrate().await?;
     let now = context.clock.now();
     let sync = FileSync { fileloc: file, dags: parsed.dags, error: None, paused_by_default: false };
@@ -68,7 +68,7 @@ async fn find_file(context: &Context, args: &TestArgs) -> Result<(PathBuf, Strin
     }
     let mut plan = Plan::from_config(context)?;
     plan.scheduler.dags_folder.clone_from(&given);
-    for file in tradewind_scheduler::dagfiles::list(&plan.scheduler)
+    for file in tradewind_scheduler::dagfiles::files(&plan.scheduler)
         .map_err(|error| Failure::new(error.to_string()))?
     {
         let Ok(parsed) = parse(&plan, &file).await else { continue };
@@ -84,7 +84,7 @@ async fn find_file(context: &Context, args: &TestArgs) -> Result<(PathBuf, Strin
 }
 
 async fn parse(plan: &Plan, file: &str) -> Result<ParsedFile, Failure> {
-    let parsed = tradewind_scheduler::dagfiles::parse_file(&plan.scheduler, file).await;
+    let parsed = parse_file(&ParseOptions::from(&plan.scheduler), file).await;
     match parsed.error {
         None => Ok(parsed),
         Some(error) => {

@@ -28,7 +28,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         // Before anything else is started: a guard must stay small.
-        Command::Guard { instance } => roles::guard::run(instance),
+        Command::Guard { instance } => {
+            roles::guard::run(instance);
+            Ok(())
+        }
         Command::Version => {
             println!("{}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -73,7 +76,7 @@ fn flags(command: &Command) -> Vec<Flag> {
             flags.push((section, key, flag, value.clone()));
         }
     };
-    let mut dags = |args: &DagsFolderArgs, add: &mut dyn FnMut(_, _, _, &Option<String>)| {
+    let dags = |args: &DagsFolderArgs, add: &mut dyn FnMut(_, _, _, &Option<String>)| {
         let absolute = args.dags_folder.as_ref().map(|path| {
             std::path::absolute(path).map_or(path.clone(), |path| path.display().to_string())
         });

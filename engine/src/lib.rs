@@ -6,6 +6,7 @@ pub mod model;
 pub mod plan;
 pub mod template;
 pub mod timetable;
+pub mod trigger;
 pub mod trigger_rule;
 pub mod validate;
 

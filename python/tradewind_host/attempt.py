@@ -97,6 +97,8 @@ def _prepare(module, frame: dict, link: Link, outbox: Outbox) -> Execution:
     context = contexts.build(dag, task, frame, outbox, render_text)
     runtime.install(link, context)
     os.environ.update(contexts.environment(context, frame["attempt_id"]))
+    if frame.get("trace_parent"):
+        os.environ["TRACEPARENT"] = frame["trace_parent"]
     _end_kindly(task)
     return Execution(task, context, frame, outbox, renderer)
 

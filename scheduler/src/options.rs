@@ -75,6 +75,9 @@ pub struct SchedulerOptions {
     /// When the reaper could not look for longer than this, leases get the missed time back first.
     #[serde(with = "seconds")]
     pub outage_gap: Duration,
+    /// While the API that workers renew leases through is silent, no lease is judged for up to this.
+    #[serde(with = "seconds")]
+    pub api_outage_max: Duration,
     /// How often attempts that were queued but never published are published.
     #[serde(with = "seconds")]
     pub outbox_sweep: Duration,
@@ -122,6 +125,7 @@ impl Default for SchedulerOptions {
             lease: Duration::from_secs(10),
             reaper_interval: Duration::from_secs(1),
             outage_gap: Duration::from_secs(3),
+            api_outage_max: Duration::from_secs(60),
             outbox_sweep: Duration::from_secs(2),
             republish_base: Duration::from_secs(30),
             heartbeat_interval: Duration::from_secs(5),
@@ -153,6 +157,7 @@ impl SchedulerOptions {
             ("lease", self.lease, 0.1, HOUR),
             ("reaper_interval", self.reaper_interval, 0.01, HOUR),
             ("outage_gap", self.outage_gap, 0.02, HOUR),
+            ("api_outage_max", self.api_outage_max, 0.0, HOUR),
             ("outbox_sweep", self.outbox_sweep, 0.01, HOUR),
             ("republish_base", self.republish_base, 0.01, 24.0 * HOUR),
             ("heartbeat_interval", self.heartbeat_interval, 0.01, HOUR),

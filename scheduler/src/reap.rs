@@ -1,7 +1,8 @@
 //! Duty: reports attempts whose lease has run out as lost.
 //!
 //! Kills nothing because of an outage of our own side: when the store, or we, were away, workers could
-//! not renew. Leases then get the missed time back before any is judged.
+//! not renew. Leases then get the missed time back before any is judged. The same holds while the API
+//! through which workers renew is silent, up to a limit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +26,10 @@ use crate::planner::{Input, OutcomeInput, PlannerSender, Ticket};
 
 /// Lost attempts handed over in one pass.
 const EXPIRED_MAX: u32 = 512;
+/// Job type of the processes that answer workers.
+const API_JOB: &str = "WebJob";
+/// API processes looked at, those with the newest heartbeat.
+const API_JOBS_MAX: u32 = 8;
 
 /// Looks for expired leases.
 #[derive(Debug)]
@@ -35,6 +40,11 @@ pub(crate) struct Reap {
     pub(crate) metrics: Metrics,
     pub(crate) interval: Duration,
     pub(crate) outage_gap: Duration,
+    pub(crate) lease: Duration,
+    /// An API process whose heartbeat is older than this does not answer workers.
+    pub(crate) api_silence: Duration,
+    /// An API that is silent for longer is not coming back soon: leases are judged again.
+    pub(crate) api_outage_max: Duration,
 }
 
 /// When the store last answered us, on both clocks: the host may sleep, its clock may jump.
@@ -62,6 +72,7 @@ impl Duty for Reap {
         let (settle, mut settled) = mpsc::unbounded_channel();
         let mut pending = BTreeSet::new();
         let mut seen = self.seen();
+        let mut api_away = false;
         loop {
             tokio::select! {
                 biased;
@@ -71,7 +82,7 @@ impl Duty for Reap {
             while let Ok(tag) = settled.try_recv() {
                 pending.remove(&tag);
             }
-            match self.pass(&mut seen).await {
+            match self.pass(&mut seen, &mut api_away).await {
                 Ok(expired) => {
                     if self.report(expired, &mut pending, &settle, &stop).await.is_none() {
                         return;
@@ -89,7 +100,11 @@ impl Reap {
     }
 
     /// One look. After an outage leases are extended instead, and judged from the next pass on.
-    async fn pass(&self, seen: &mut Seen) -> Result<Vec<ExpiredLease>, StoreError> {
+    async fn pass(
+        &self,
+        seen: &mut Seen,
+        api_away: &mut bool,
+    ) -> Result<Vec<ExpiredLease>, StoreError> {
         let now = self.clock.now();
         let gap = seen.gap(now);
         if gap > self.outage_gap {
@@ -98,10 +113,33 @@ impl Reap {
             *seen = self.seen();
             return Ok(Vec::new());
         }
+        if self.api_silent(now).await? {
+            if !std::mem::replace(api_away, true) {
+                warn!("the API that workers renew through is silent; no lease is judged meanwhile");
+            }
+            self.store.extend_leases(gap).await?;
+            *seen = self.seen();
+            return Ok(Vec::new());
+        }
+        if std::mem::take(api_away) {
+            // Workers need a moment to find the API again.
+            let extended = self.store.extend_leases(self.lease).await?;
+            info!(extended, "the API answers again; every lease got another term");
+        }
         // Should this call wait out an outage, it still judges by the time before it.
         let expired = self.store.expired_leases(now, EXPIRED_MAX).await?;
         *seen = self.seen();
         Ok(expired)
+    }
+
+    /// Whether there are API processes, none of them has a fresh heartbeat, and not for too long.
+    async fn api_silent(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let jobs = self.store.jobs(Some(API_JOB), API_JOBS_MAX).await?;
+        let newest = jobs.iter().filter(|job| !job.ended).map(|job| job.heartbeat_at).max();
+        Ok(newest.is_some_and(|at| {
+            let age = Duration::try_from(now.duration_since(at)).unwrap_or_default();
+            age > self.api_silence && age <= self.api_outage_max
+        }))
     }
 
     /// Hands lost attempts to the planner, each once while it holds it. None when stopping.

@@ -31,6 +31,9 @@ use crate::tick::Tick;
 
 /// Task instances queued by one commit; the rest follows at once.
 const QUEUED_PER_COMMIT_MAX: u32 = 512;
+/// A heartbeat of the API that is later than this is a missed one. Shorter than a lease less a renewal
+/// interval, so that a silent API is noticed before the first lease runs out.
+const API_LATE: Duration = Duration::from_millis(1500);
 /// How often gauges are read from the store.
 const GAUGES_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -215,6 +218,9 @@ impl Layout {
             metrics: self.metrics.clone(),
             interval: self.options.reaper_interval,
             outage_gap: self.options.outage_gap,
+            lease: self.options.lease,
+            api_silence: self.options.heartbeat_interval + API_LATE,
+            api_outage_max: self.options.api_outage_max,
         }
     }
 
@@ -301,3 +307,6 @@ impl Layout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,11 @@ pub(crate) fn lease_verdict(
 ) -> LeaseVerdict {
     match row {
         Some(r) if r.held && r.token == item.token && r.instance == Some(instance) => {
-            if r.cancel { LeaseVerdict::Cancel } else { LeaseVerdict::Continue }
+            if r.cancel {
+                LeaseVerdict::Cancel
+            } else {
+                LeaseVerdict::Continue
+            }
         }
         _ => LeaseVerdict::Stale,
     }

@@ -3,8 +3,11 @@
 
 mod admin;
 mod claims;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod logs;
+pub mod manual;
 pub mod model;
 mod open;
 mod past;

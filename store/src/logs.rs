@@ -10,7 +10,12 @@ pub(crate) const READ_CHUNKS_MAX: u32 = 1024;
 /// Joins chunks (in order of their number, from `seq` on). While the attempt runs, reading stops at a
 /// gap, which a late chunk may still fill; afterwards gaps are passed over. `cut`: there may be more
 /// chunks than these.
-pub(crate) fn join(chunks: Vec<(u32, String)>, seq: u32, attempt_ended: bool, cut: bool) -> LogRead {
+pub(crate) fn join(
+    chunks: Vec<(u32, String)>,
+    seq: u32,
+    attempt_ended: bool,
+    cut: bool,
+) -> LogRead {
     let mut read = LogRead { text: String::new(), next_seq: seq, ended: false };
     let mut whole = !cut && chunks.len() < READ_CHUNKS_MAX as usize;
     for (number, text) in chunks {

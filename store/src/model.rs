@@ -292,7 +292,7 @@ pub struct RunCommit {
 }
 
 /// What became of a [`RunCommit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Committed {
     /// Applied; this is the run's version now.
     Done {
@@ -300,6 +300,7 @@ pub enum Committed {
         version: i64,
     },
     /// The run moved on, or is gone: load it again. Nothing of this commit was applied.
+    #[default]
     Conflict,
 }
 
@@ -323,12 +324,6 @@ pub struct CommitReport {
     pub dispatch: Vec<Dispatch>,
     /// Whether task instances remain scheduled that limits did not hold back (more than `max`).
     pub more: bool,
-}
-
-impl Default for Committed {
-    fn default() -> Self {
-        Self::Conflict
-    }
 }
 
 /// An attempt to be published to its queue.

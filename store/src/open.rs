@@ -46,8 +46,8 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Store>, Error>
 /// Three slashes where four were meant is the usual mistake.
 fn hint(error: Error, path: &Path) -> Error {
     let rooted = Path::new("/").join(path);
-    let meant = path.is_relative()
-        && rooted.parent().is_some_and(|p| p.parent().is_some() && p.is_dir());
+    let meant =
+        path.is_relative() && rooted.parent().is_some_and(|p| p.parent().is_some() && p.is_dir());
     match error {
         Error::Unavailable(text) if meant => Error::Unavailable(format!(
             "{text}. If {} was meant, write sqlite:///{}: three slashes begin a relative path",

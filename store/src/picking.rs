@@ -124,7 +124,8 @@ impl Picker {
 
     /// How many task instances of the group could be queued at most; 0 = the group is full.
     pub(crate) fn room(&self, group: &Group, spec: &DagSpec) -> u32 {
-        let free = |limit: u32, used: Option<&u32>| limit.saturating_sub(used.copied().unwrap_or(0));
+        let free =
+            |limit: u32, used: Option<&u32>| limit.saturating_sub(used.copied().unwrap_or(0));
         let everywhere =
             self.limits.parallelism.map_or(u32::MAX, |max| max.saturating_sub(self.usage.total));
         let active = if spec.max_active_tasks_per_run {

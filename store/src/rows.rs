@@ -56,7 +56,9 @@ pub(crate) trait Cells {
         Ok(self.time_opt(at)?.zip(self.time_opt(at + 1)?))
     }
     fn name<T: FromStr<Err: ToString>>(&self, at: usize) -> Result<T, BadRow> {
-        self.text(at)?.parse().map_err(|e: T::Err| BadRow(format!("column {at}: {}", e.to_string())))
+        self.text(at)?
+            .parse()
+            .map_err(|e: T::Err| BadRow(format!("column {at}: {}", e.to_string())))
     }
     fn attempt_opt(&self, at: usize) -> Result<Option<AttemptId>, BadRow> {
         Ok(self.id_opt(at)?.map(AttemptId))
@@ -177,8 +179,7 @@ pub(crate) fn attempt(row: &impl Cells) -> Result<AttemptRow, BadRow> {
         claimed_at: row.time_opt(6)?,
         worker: row.text(7)?,
         lease_until: row.time_opt(8)?,
-        outcome: outcome
-            .map_err(|e: tradewind_proto::state::UnknownName| BadRow(e.to_string()))?,
+        outcome: outcome.map_err(|e: tradewind_proto::state::UnknownName| BadRow(e.to_string()))?,
         ended_at: row.time_opt(10)?,
     })
 }
@@ -251,7 +252,12 @@ pub(crate) fn dag(row: &impl Cells) -> Result<DagHead, BadRow> {
         (Some(due), Some(logical_date), Some((interval_start, interval_end)))
             if due != NOT_COMPUTED =>
         {
-            Some(NextRun { logical_date, interval_start, interval_end, run_after: from_micros(due) })
+            Some(NextRun {
+                logical_date,
+                interval_start,
+                interval_end,
+                run_after: from_micros(due),
+            })
         }
         _ => None,
     };

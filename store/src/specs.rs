@@ -36,7 +36,11 @@ impl SpecCache {
     }
 
     /// Parses a stored version and keeps it.
-    pub(crate) fn parse(&self, hash: &str, json: &str) -> Result<Arc<DagSpec>, crate::rows::BadRow> {
+    pub(crate) fn parse(
+        &self,
+        hash: &str,
+        json: &str,
+    ) -> Result<Arc<DagSpec>, crate::rows::BadRow> {
         let spec: DagSpec = serde_json::from_str(json)
             .map_err(|e| crate::rows::BadRow(format!("DAG version {hash} cannot be read: {e}")))?;
         let spec = Arc::new(spec);

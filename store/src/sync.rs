@@ -64,7 +64,9 @@ pub(crate) fn plan<'a>(
     let lost = |id: &String| !file.dags.iter().any(|d| d.dag_id == *id);
     let deactivate = known
         .iter()
-        .filter(|(id, k)| file.error.is_none() && k.is_active && k.fileloc == file.fileloc && lost(id))
+        .filter(|(id, k)| {
+            file.error.is_none() && k.is_active && k.fileloc == file.fileloc && lost(id)
+        })
         .map(|(id, _)| id.clone())
         .collect();
     Ok(SyncPlan { accepted, deactivate, error: merge(file.error.clone(), &refused) })

@@ -35,7 +35,7 @@ pub struct WebDeps {
     /// Ids of triggered runs.
     pub ids: SharedIds,
     /// Metrics of this process.
-    pub registry: Registry,
+    pub registries: Vec<Registry>,
     /// Queues to show besides those that workers consume.
     pub queues: Vec<String>,
 }
@@ -76,7 +76,7 @@ fn routes(options: &WebOptions, base: &Base, deps: WebDeps) -> Result<Router, Er
     let threshold = Duration::from_secs(u64::from(options.scheduler_health_seconds));
     let health = Health::new(Arc::clone(&deps.store), Arc::clone(&deps.clock), threshold);
     let scraper = Scraper {
-        registry: deps.registry,
+        registries: deps.registries,
         store: Arc::clone(&deps.store),
         broker: deps.broker.clone(),
         clock: Arc::clone(&deps.clock),

@@ -115,7 +115,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> ApiError {
         .and_then(|value| value.get("error").and_then(Value::as_str).map(str::to_owned))
         .unwrap_or_else(|| quote(body));
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ApiError::Unauthorized,
+        StatusCode::UNAUTHORIZED => ApiError::Unauthorized,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
             ApiError::Unavailable(format!("HTTP {status}: {text}"))
         }
@@ -191,10 +191,8 @@ mod tests {
         for code in [500, 502, 503, 504, 429, 408] {
             assert!(at(code).is_retryable(), "{code}");
         }
-        for code in [401, 403] {
-            assert!(matches!(at(code), ApiError::Unauthorized), "{code}");
-        }
-        for code in [400, 404, 413, 422] {
+        assert!(matches!(at(401), ApiError::Unauthorized));
+        for code in [400, 403, 404, 413, 422] {
             assert!(matches!(at(code), ApiError::Refused(_)), "{code}");
         }
     }

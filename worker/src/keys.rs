@@ -27,8 +27,9 @@ pub(crate) enum KeyFault {
 #[derive(Debug)]
 pub(crate) struct Keys {
     ring: Mutex<Arc<KeyRing>>,
-    /// When the last fetch began. Held while fetching, so that all who miss a key share one fetch.
-    last: tokio::sync::Mutex<Option<Instant>>,
+    /// When the last fetch began and how it ended. Held while fetching, so that all who miss a key
+    /// share one fetch.
+    last: tokio::sync::Mutex<Option<(Instant, Result<(), ApiError>)>>,
 }
 
 impl Keys {
@@ -54,17 +55,22 @@ impl Keys {
 
     async fn fetch_after(&self, api: &dyn ExecutionApi, since: Instant) -> Result<(), ApiError> {
         let mut last = self.last.lock().await;
-        if let Some(at) = *last {
-            if at >= since {
-                return Ok(());
+        if let Some((began, result)) = last.as_ref() {
+            if *began >= since {
+                return result.clone();
             }
-            sleep_until(at + FETCH_INTERVAL).await;
+            sleep_until(*began + FETCH_INTERVAL).await;
         }
         let began = Instant::now();
-        let reply = api.keys().await;
-        *last = Some(began);
+        let result = self.fetch(api).await;
+        *last = Some((began, result.clone()));
+        result
+    }
+
+    async fn fetch(&self, api: &dyn ExecutionApi) -> Result<(), ApiError> {
+        let reply = api.keys().await?;
         let mut ring = KeyRing::clone(&self.ring());
-        for text in reply?.keys {
+        for text in reply.keys {
             match STANDARD.decode(&text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
                 Some(bytes) => ring.insert(PublicKey(bytes)),
                 None => {

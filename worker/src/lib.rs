@@ -14,6 +14,7 @@ mod execute;
 mod fetch;
 mod finish;
 mod heartbeat;
+mod http_api;
 mod keys;
 mod logs;
 mod metrics;
@@ -26,6 +27,7 @@ mod worker;
 
 pub use api::{ApiError, ExecutionApi};
 pub use error::Error;
+pub use http_api::HttpExecutionApi;
 pub use logs::{AttemptLog, Stream};
 pub use native::Handlers;
 pub use options::{CONCURRENCY_MAX, WorkerOptions};

@@ -21,6 +21,7 @@ use crate::heartbeat::heartbeat;
 use crate::keys::Keys;
 use crate::logs::{LogHub, ship};
 use crate::metrics::Metrics;
+use crate::process::guard::scratch_folder;
 use crate::process::{Guard, sweep};
 use crate::{Error, ExecutionApi, Handlers, Runtimes, WorkerOptions};
 
@@ -278,6 +279,9 @@ async fn drain(core: &Arc<Core>, duties: Duties, hurry: &CancellationToken) -> D
         }
     }
     free.shutdown().await;
+    if core.runtimes.processes.is_some() {
+        let _absent = std::fs::remove_dir_all(scratch_folder(core.instance));
+    }
     let unsent = core.attempts.leases().len() as u64;
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let report = DrainReport {

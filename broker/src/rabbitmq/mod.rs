@@ -1,0 +1,175 @@
+//! Queues in RabbitMQ, declared and filled as Celery does it: durable queues, persistent messages,
+//! published to the default exchange with the queue's name as routing key.
+//!
+//! One connection publishes, another consumes, so that a blocked publisher does not stop consumers.
+//! Reconnecting is our own work: lapin's recovery is off.
+
+mod consumer;
+mod declare;
+mod delay;
+mod delivery;
+mod link;
+mod message;
+mod publish;
+mod settle;
+mod table;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tradewind_proto::clock::SharedClock;
+use tradewind_proto::message::TaskMessage;
+use url::Url;
+
+use crate::limits::check_outgoing;
+use crate::{
+    Broker, BrokerOptions, Capabilities, Consumer, Error, Outgoing, QueueKind, QueueStats,
+};
+use consumer::RabbitConsumer;
+use declare::Form;
+use link::Link;
+use publish::Publisher;
+
+/// Messages written before their confirms are awaited.
+const PUBLISH_WINDOW: usize = 512;
+
+/// A RabbitMQ vhost as a broker.
+#[derive(Debug)]
+pub struct RabbitBroker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    publisher: Publisher,
+    consuming: Link,
+    form: Form,
+    clock: SharedClock,
+    stop: CancellationToken,
+}
+
+impl Inner {
+    fn open(&self) -> Result<(), Error> {
+        if self.stop.is_cancelled() { Err(Error::Closed) } else { Ok(()) }
+    }
+}
+
+impl RabbitBroker {
+    /// A broker for `amqp://…`, `amqps://…` or `pyamqp://…`; connects at the first use.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the URL or an option cannot be used.
+    pub fn new(url: &Url, options: &BrokerOptions, clock: SharedClock) -> Result<Self, Error> {
+        options.validate()?;
+        let uri = link::parse(url, options)?;
+        if url.scheme() == "amqps" {
+            crate::open::install_tls_provider();
+        }
+        let kind = queue_kind(url)?.unwrap_or(options.queue_kind);
+        let inner = Inner {
+            publisher: Publisher::new(Link::new(uri.clone(), "publisher", options)),
+            consuming: Link::new(uri, "consumer", options),
+            form: Form { kind, max_priority: options.max_priority },
+            clock,
+            stop: CancellationToken::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+fn queue_kind(url: &Url) -> Result<Option<QueueKind>, Error> {
+    let Some((_, value)) = url.query_pairs().find(|(name, _)| name == "queue_type") else {
+        return Ok(None);
+    };
+    match value.as_ref() {
+        "classic" => Ok(Some(QueueKind::Classic)),
+        "quorum" => Ok(Some(QueueKind::Quorum)),
+        other => Err(Error::Config(format!(
+            "queue_type={other} in the RabbitMQ URL: use classic or quorum"
+        ))),
+    }
+}
+
+#[async_trait]
+impl Broker for RabbitBroker {
+    fn kind(&self) -> &'static str {
+        "rabbitmq"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let form = self.inner.form;
+        let priorities = form.kind == QueueKind::Classic && form.max_priority.is_some();
+        Capabilities { durable: true, shared: true, priorities, zero_first: false }
+    }
+
+    async fn declare(&self, queues: &[String]) -> Result<(), Error> {
+        self.inner.open()?;
+        declare::queues(self.inner.publisher.link(), self.inner.form, queues).await
+    }
+
+    async fn publish(&self, queue: &str, message: TaskMessage) -> Result<(), Error> {
+        self.inner.open()?;
+        check_outgoing(queue, &message)?;
+        let properties = message::to_properties(&message)?;
+        self.inner.publisher.publish(queue, &message.body, properties).await
+    }
+
+    async fn publish_many(&self, batch: Vec<Outgoing>) -> Vec<Result<(), Error>> {
+        let publisher = &self.inner.publisher;
+        let mut results = Vec::with_capacity(batch.len());
+        for window in batch.chunks(PUBLISH_WINDOW) {
+            let mut written = Vec::with_capacity(window.len());
+            for Outgoing { queue, message } in window {
+                let checked = self.inner.open().and_then(|()| check_outgoing(queue, message));
+                written.push(match checked.and_then(|()| message::to_properties(message)) {
+                    Ok(properties) => publisher.write(queue, &message.body, properties).await,
+                    Err(error) => Err(error),
+                });
+            }
+            for one in written {
+                results.push(match one {
+                    Ok(written) => publisher.confirmed(written).await,
+                    Err(error) => Err(error),
+                });
+            }
+        }
+        results
+    }
+
+    async fn consume(&self, queues: &[String], prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
+        self.declare(queues).await?;
+        Ok(Box::new(RabbitConsumer::new(Arc::clone(&self.inner), queues.to_vec(), prefetch)))
+    }
+
+    async fn stats(&self, queue: &str) -> Result<QueueStats, Error> {
+        self.inner.open()?;
+        declare::stats(self.inner.publisher.link(), queue).await
+    }
+
+    async fn peek(&self, queue: &str, max: usize) -> Result<Vec<TaskMessage>, Error> {
+        self.inner.open()?;
+        declare::peek(self.inner.publisher.link(), queue, max).await
+    }
+
+    async fn purge(&self, queue: &str) -> Result<u64, Error> {
+        self.inner.open()?;
+        declare::purge(self.inner.publisher.link(), queue).await
+    }
+
+    async fn incarnation(&self) -> Result<String, Error> {
+        // Confirmed persistent messages in durable queues survive the server's restart.
+        Ok("rabbitmq".to_owned())
+    }
+
+    async fn health(&self) -> Result<(), Error> {
+        self.inner.open()?;
+        declare::health(self.inner.publisher.link()).await
+    }
+
+    async fn close(&self) {
+        self.inner.stop.cancel();
+        self.inner.publisher.close().await;
+        self.inner.consuming.close().await;
+    }
+}

@@ -108,7 +108,11 @@ impl Consumer for RedisConsumer {
                 return Ok(self.handed_over(max));
             }
             if self.fetch.is_none() {
-                tokio::time::sleep(std::mem::take(&mut self.retry)).await;
+                let pause = std::mem::take(&mut self.retry);
+                if !pause.is_zero() {
+                    // Even a sleep of zero lasts until the timer's next millisecond.
+                    tokio::time::sleep(pause).await;
+                }
                 let free = self.slots.wait().await;
                 self.start_fetch(max.max(1).min(free));
             }
@@ -278,8 +282,7 @@ impl Settle for RedisSettle {
     async fn dead_letter(&self, reason: &str) -> Result<(), Error> {
         let target = dead_letter_queue(&self.queue);
         let now = self.inner.clock.now();
-        let (text, priority) =
-            envelope::dead_letter(&self.raw, &self.queue, &target, reason, now);
+        let (text, priority) = envelope::dead_letter(&self.raw, &self.queue, &target, reason, now);
         let key = self.inner.keys.list_for(&target, priority);
         let wake = Some(self.inner.keys.wake(&target));
         self.settle(Op::Move(Move { how: How::Last, key, text, wake })).await

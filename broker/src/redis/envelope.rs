@@ -104,8 +104,8 @@ struct InInfo {
 
 /// What a stored text says, and whether it says that it was delivered before.
 pub(super) fn decode(raw: &[u8]) -> Result<(TaskMessage, bool), String> {
-    let parsed: In = serde_json::from_slice(raw)
-        .map_err(|error| format!("not a kombu envelope: {error}"))?;
+    let parsed: In =
+        serde_json::from_slice(raw).map_err(|error| format!("not a kombu envelope: {error}"))?;
     let body = match parsed.properties.body_encoding.as_deref() {
         Some("base64") => STANDARD
             .decode(&parsed.body)
@@ -180,7 +180,8 @@ fn wrap(raw: &[u8]) -> TaskMessage {
 
 /// Takes a value of `unacked` apart: `[envelope, exchange, routing key]` → envelope, queue, priority.
 pub(super) fn from_unacked(value: &[u8]) -> Option<(Vec<u8>, String, u8)> {
-    let (envelope, _exchange, queue): (Value, Value, String) = serde_json::from_slice(value).ok()?;
+    let (envelope, _exchange, queue): (Value, Value, String) =
+        serde_json::from_slice(value).ok()?;
     let priority = envelope.pointer("/properties/priority").and_then(Value::as_u64).unwrap_or(0);
     let priority = u8::try_from(priority).unwrap_or(u8::MAX);
     Some((serde_json::to_vec(&envelope).ok()?, queue, priority))
@@ -199,7 +200,10 @@ mod tests {
     fn reads_what_celery_wrote() {
         let (message, redelivered) = decode(CELERY).expect("envelope");
         assert_eq!(message.task(), Some("tasks.add"));
-        assert_eq!(message.body, br#"[[2, 3], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]"#);
+        assert_eq!(
+            message.body,
+            br#"[[2, 3], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]"#
+        );
         assert_eq!(message.id(), Some(message.correlation_id.as_str()));
         assert!(message.reply_to.is_some() && !redelivered);
         assert_eq!(message.headers["timelimit"], json!([30, 20]));

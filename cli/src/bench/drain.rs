@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tradewind_broker::{Broker, Outgoing, bare};
-use tradewind_proto::clock::Ids as _;
 use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names::TASK_NOOP;
-use tradewind_worker::{Handlers, HttpExecutionApi, Worker, WorkerDeps};
+use tradewind_worker::{Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps};
 
 use crate::args::DrainArgs;
 use crate::context::Context;
@@ -90,8 +89,8 @@ async fn drain(
         clock: Arc::clone(&context.clock),
         ids: Arc::clone(&context.ids),
         registry: prometheus::Registry::new(),
+        runtimes: Runtimes::none(),
         handlers: Handlers::default(),
-        hostname: context.config.hostname(),
     };
     let worker = Worker::new(worker_options, deps)
         .map_err(|error| Failure::usage(error.to_string()))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tradewind_proto::state::RunState;
-use tradewind_store::Store;
+use tradewind_store::{Options as StoreOptions, Store};
 use tradewind_store::model::RunRow;
 use tradewind_web::WebOptions;
 
@@ -42,7 +42,7 @@ async fn measure(
     let embedded = database.starts_with("sqlite");
     let store = if embedded {
         let path = folder.join("bench.db");
-        tradewind_store::open(&format!("sqlite:///{}", path.display())).await?
+        tradewind_store::open(&format!("sqlite:///{}", path.display()), &StoreOptions::default()).await?
     } else {
         context.store_unchecked().await?
     };

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use keys::{KEYS, Kind};
+pub(crate) use keys::KEYS;
 pub(crate) use load::{Inputs, load};
 pub(crate) use value::{redact, redact_url};
 

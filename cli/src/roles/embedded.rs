@@ -13,7 +13,7 @@ use tradewind_scheduler::{Scheduler, SchedulerDeps, SchedulerHandle, SchedulerOp
 use tradewind_store::Store;
 use tradewind_web::{ExecutionService, WebDeps, WebOptions, WebServer};
 use tradewind_worker::{
-    ExecutionApi, Handlers, HttpExecutionApi, Worker, WorkerDeps, WorkerOptions,
+    ExecutionApi, Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps, WorkerOptions,
 };
 
 use super::any_queue::AnyQueue;
@@ -64,7 +64,8 @@ struct Shared<'a> {
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
     results: Arc<dyn ResultBackend>,
-    registry: prometheus::Registry,
+    /// Of the execution service, the scheduler and the worker: some names are kept by two of them.
+    registries: [prometheus::Registry; 3],
     execution: ExecutionService,
 }
 
@@ -130,16 +131,16 @@ impl<'a> Shared<'a> {
         } else {
             context.broker().await?
         };
-        let registry = prometheus::Registry::new();
+        let registries = [(); 3].map(|()| prometheus::Registry::new());
         let execution = ExecutionService::new(
             options::execution(context)?,
             Arc::clone(&store),
             Arc::clone(&context.clock),
-            &registry,
+            &registries[0],
         )
         .map_err(|error| Failure::new(error.to_string()))?;
         let results = context.results().await?;
-        Ok(Self { context, store, broker, results, registry, execution })
+        Ok(Self { context, store, broker, results, registries, execution })
     }
 
     async fn web(
@@ -151,10 +152,10 @@ impl<'a> Shared<'a> {
         let deps = WebDeps {
             store: Arc::clone(&self.store),
             broker: Some(Arc::clone(&self.broker)),
-            execution: Some(self.execution.clone()),
+            execution: self.execution.clone(),
             clock: Arc::clone(&self.context.clock),
             ids: Arc::clone(&self.context.ids),
-            registry: self.registry.clone(),
+            registries: self.registries.to_vec(),
             queues: self.context.config.list("worker", "queues"),
         };
         let failed = |error: tradewind_web::Error| Failure::new(error.to_string());
@@ -178,7 +179,7 @@ impl<'a> Shared<'a> {
             signing_key: scheduler::signing_key()?,
             clock: Arc::clone(&self.context.clock),
             ids: Arc::clone(&self.context.ids),
-            registry: self.registry.clone(),
+            registry: self.registries[1].clone(),
         };
         let scheduler =
             Scheduler::new(options, deps).map_err(|error| Failure::usage(error.to_string()))?;
@@ -197,19 +198,20 @@ impl<'a> Shared<'a> {
         shutdown: &CancellationToken,
         parts: &mut JoinSet<Result<(), Failure>>,
     ) -> Result<(), Failure> {
+        let handlers = Handlers::default();
         let deps = WorkerDeps {
             broker: Arc::clone(&self.broker),
             results: Arc::clone(&self.results),
             api,
             clock: Arc::clone(&self.context.clock),
             ids: Arc::clone(&self.context.ids),
-            registry: self.registry.clone(),
-            handlers: Handlers::default(),
-            hostname: self.context.config.hostname(),
+            registry: self.registries[2].clone(),
+            runtimes: Runtimes::real(&options, &handlers),
+            handlers,
         };
         let worker =
             Worker::new(options, deps).map_err(|error| Failure::usage(error.to_string()))?;
-        let handle = worker.handle();
+        let mut handle = worker.handle();
         let shutdown = shutdown.clone();
         parts.spawn(async move {
             match worker.run(shutdown).await {

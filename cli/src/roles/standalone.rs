@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use tracing::{info, warn};
 
@@ -23,7 +24,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let store = context.store_unchecked().await?;
     store.migrate().await?;
     let shutdown = signals::shutdown()?;
-    let mut running = Embedded::start(context, store, Plan::from_config(context)?).await?;
+    let mut running = Embedded::start(context, Arc::clone(&store), Plan::from_config(context)?).await?;
     if let Some(address) = running.web {
         info!("standalone ready on http://{address}, DAG files in {}", folder.display());
         eprintln!("Tradewind is at http://{address}   DAG files: {}", folder.display());
@@ -33,7 +34,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
         biased;
         () = shutdown.cancelled() => Ok(()),
         failure = running.ended() => Err(failure),
-        failure = progress.follow(&running.store) => Err(failure),
+        failure = progress.follow(&store) => Err(failure),
     };
     let grace = context.config.seconds("worker", "grace");
     result.and(running.stop(grace).await)

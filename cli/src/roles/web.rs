@@ -23,10 +23,10 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let deps = WebDeps {
         store,
         broker: Some(context.broker().await?),
-        execution: Some(execution),
+        execution,
         clock: Arc::clone(&context.clock),
         ids: Arc::clone(&context.ids),
-        registry,
+        registries: vec![registry],
         queues: context.config.list("worker", "queues"),
     };
     let failed = |error: tradewind_web::Error| Failure::new(error.to_string());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tracing::info;
-use tradewind_worker::{Handlers, HttpExecutionApi, Worker, WorkerDeps};
+use tradewind_worker::{Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps};
 
 use super::{ops, options, signals};
 use crate::context::Context;
@@ -15,6 +15,8 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let api = HttpExecutionApi::new(context.config.text("execution", "api_url"), &token)
         .map_err(|error| Failure::usage(error.to_string()))?;
     let registry = prometheus::Registry::new();
+    let worker_options = options::worker(context)?;
+    let handlers = Handlers::default();
     let deps = WorkerDeps {
         broker: context.broker().await?,
         results: context.results().await?,
@@ -22,13 +24,13 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
         clock: Arc::clone(&context.clock),
         ids: Arc::clone(&context.ids),
         registry: registry.clone(),
-        handlers: Handlers::default(),
-        hostname: context.config.hostname(),
+        runtimes: Runtimes::real(&worker_options, &handlers),
+        handlers,
     };
-    let worker = Worker::new(options::worker(context)?, deps)
+    let worker = Worker::new(worker_options, deps)
         .map_err(|error| Failure::usage(error.to_string()))?;
     let shutdown = signals::shutdown()?;
-    let handle = worker.handle();
+    let mut handle = worker.handle();
     ops::serve(context, "worker", registry, handle_readiness(&handle), shutdown.clone()).await?;
     let queues = context.config.list("worker", "queues").join(",");
     tokio::spawn(async move {

@@ -77,8 +77,7 @@ impl RunPlan {
     /// Lays out a run. Decides nothing yet: call [`RunPlan::start`] next.
     pub fn new(dag: Arc<CompiledDag>, snapshot: RunSnapshot, options: PlanOptions) -> Self {
         let (tasks, strays) = by_index(&dag, snapshot.tasks);
-        let past = snapshot.past.into_iter();
-        let past = past.filter_map(|p| Some((dag.graph.index(&p.task_id)?, p))).collect();
+        let past = by_task(&dag, snapshot.past);
         let mut plan = Self {
             upstreams: count_upstreams(&dag),
             gates: count_gates(&dag),
@@ -103,6 +102,11 @@ impl RunPlan {
     pub fn start(&mut self, now: Timestamp, ids: &dyn Ids) -> Changes {
         self.started = false;
         Pass::new(self, now, ids).run(Pass::admit)
+    }
+
+    /// Replaces what is known of the previous run; call [`RunPlan::start`] next.
+    pub fn set_past(&mut self, past: Vec<PastTask>) {
+        self.past = by_task(&self.dag, past);
     }
 
     /// Applies how an attempt ended.
@@ -229,6 +233,10 @@ impl RunPlan {
         let started = self.run.start_date?;
         (self.run.state == RunState::Running).then(|| retry::later(started, seconds))
     }
+}
+
+fn by_task(dag: &CompiledDag, past: Vec<PastTask>) -> BTreeMap<usize, PastTask> {
+    past.into_iter().filter_map(|p| Some((dag.graph.index(&p.task_id)?, p))).collect()
 }
 
 /// Sorts the rows by index; rows of tasks that the DAG does not have are strays, and a task without a

@@ -1,5 +1,7 @@
 //! Tokens of a template's tags. Knows just enough to find the end of a tag and the operators in it.
 
+use thiserror::Error;
+
 /// What a token is to the rewriter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -13,27 +15,50 @@ pub(super) enum Kind {
 /// A token: its kind and text.
 pub(super) type Token<'a> = (Kind, &'a str);
 
+/// Deepest nesting of brackets in a tag. The engine recurses over it on the caller's stack.
+const DEPTH_MAX: usize = 30;
+/// Most tokens in a tag, for the same reason: a chain of operators is as deep as it is long.
+const TOKENS_MAX: usize = 600;
+/// Most operators in a tag that become calls, since those nest too.
+const CALLS_MAX: usize = 30;
+
+/// Why a template was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum Unread {
+    /// A tag does not end, or holds something unknown.
+    #[error("a tag in the template does not end, or holds a character that is not allowed there")]
+    Unknown,
+    /// It is nested too deeply or too long for the engine.
+    #[error("the template is nested too deeply, or an expression in it is too long")]
+    TooComplex,
+}
+
 const TWO: [&str; 6] = ["**", "//", "==", "!=", "<=", ">="];
 
+/// A tag's tokens, its closing text and what follows it.
+pub(super) type Tag<'a> = (Vec<Token<'a>>, &'a str, &'a str);
+
 /// Reads tokens until `end` (`}}` or `%}`, with its whitespace control) outside of all brackets.
-/// Returns the tokens, the closing text and what follows it; none when the tag does not end or holds
-/// something unknown.
-pub(super) fn tag<'a>(text: &'a str, end: &str) -> Option<(Vec<Token<'a>>, &'a str, &'a str)> {
+pub(super) fn tag<'a>(text: &'a str, end: &str) -> Result<Tag<'a>, Unread> {
     let mut tokens = Vec::new();
-    let mut depth = 0_usize;
+    let (mut depth, mut calls) = (0_usize, 0_usize);
     let mut rest = text;
     loop {
         rest = rest.trim_start();
         if depth == 0
             && let Some(length) = closing(rest, end)
         {
-            return Some((tokens, &rest[..length], &rest[length..]));
+            return Ok((tokens, &rest[..length], &rest[length..]));
         }
-        let (kind, length) = next(rest)?;
+        let (kind, length) = next(rest).ok_or(Unread::Unknown)?;
         match kind {
             Kind::Open => depth += 1,
-            Kind::Close => depth = depth.checked_sub(1)?,
+            Kind::Close => depth = depth.checked_sub(1).ok_or(Unread::Unknown)?,
             _ => {}
+        }
+        calls += usize::from(matches!(&rest[..length], "+" | "-" | "%" | "~"));
+        if depth > DEPTH_MAX || calls > CALLS_MAX || tokens.len() >= TOKENS_MAX {
+            return Err(Unread::TooComplex);
         }
         tokens.push((kind, &rest[..length]));
         rest = &rest[length..];

@@ -141,7 +141,12 @@ fn simple(s: &str, method: &str) -> Result<Value, Error> {
         "isspace" => all(char::is_whitespace),
         "isupper" => Value::from(cased && s == s.to_uppercase()),
         "islower" => Value::from(cased && s == s.to_lowercase()),
-        "splitlines" => Value::from(s.lines().map(str::to_owned).collect::<Vec<_>>()),
+        // Python also splits at rarer line ends.
+        "splitlines"
+            if s.chars().all(|c| c == '\n' || !c.is_whitespace() || c == ' ' || c == '\t') =>
+        {
+            Value::from(s.lines().map(str::to_owned).collect::<Vec<_>>())
+        }
         _ => return unknown(),
     })
 }

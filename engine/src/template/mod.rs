@@ -118,7 +118,8 @@ pub fn render(
     if !["{{", "{%", "{#"].iter().any(|mark| source.contains(mark)) {
         return Ok(source.to_owned());
     }
-    let rewritten = rewrite::operators(source);
+    let rewritten = rewrite::operators(source)
+        .map_err(|unread| TemplateError::Unsupported(unread.to_string()))?;
     let env = environment::build();
     let root = context::build(context, &lookups);
     env.render_str(&rewritten, root).map_err(|error| TemplateError::from_engine(&error))

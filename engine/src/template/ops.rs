@@ -61,7 +61,7 @@ pub(super) fn rem(state: &mut State<'_, '_>, a: &Value, b: &Value) -> Result<Val
     if zero {
         return Err(Error::new(ErrorKind::InvalidOperation, "modulo by zero"));
     }
-    let int = |x: i128, y: i128| Some(((x % y) + y) % y);
+    let int = |x: i128, y: i128| x.checked_rem(y)?.checked_add(y)?.checked_rem(y);
     numbers("%", a, b, int, |x, y| x - y * (x / y).floor())
 }
 

@@ -2,19 +2,16 @@
 //! `-`, `%` and `~`. So dates take part in arithmetic.
 //!
 //! Works on tokens under Jinja's precedence: keywords and comparisons bind weaker than `+ -`, then `~`,
-//! then `* / // %`, then everything else. A tag that it does not understand leaves the whole template
-//! as it was.
+//! then `* / // %`, then everything else. A tag that it cannot read is an error.
 
-use std::borrow::Cow;
+use super::lex::{self, Kind, Token, Unread};
 
-use super::lex::{self, Kind, Token};
+/// Most statement tags of a template: blocks nest, and the engine recurses over them.
+const STATEMENTS_MAX: usize = 200;
 
-/// Rewrites all tags of a template.
-pub(super) fn operators(source: &str) -> Cow<'_, str> {
-    rewrite(source).map_or(Cow::Borrowed(source), Cow::Owned)
-}
-
-fn rewrite(source: &str) -> Option<String> {
+/// Rewrites all tags of a template. What comes back is simple enough for the engine's stack.
+pub(super) fn operators(source: &str) -> Result<String, Unread> {
+    let mut statements = 0;
     let mut out = String::with_capacity(source.len() + 32);
     let mut rest = source;
     while let Some(at) = find_tag(rest) {
@@ -22,15 +19,19 @@ fn rewrite(source: &str) -> Option<String> {
         out.push_str(text);
         let (opener, body) = tag.split_at(2);
         if opener == "{#" {
-            let length = tag.find("#}")? + 2;
+            let length = tag.find("#}").ok_or(Unread::Unknown)? + 2;
             out.push_str(&tag[..length]);
             rest = &tag[length..];
             continue;
         }
         let (tokens, close, after) =
             lex::tag(body.strip_prefix(['-', '+']).unwrap_or(body), closer(opener))?;
+        statements += usize::from(opener == "{%");
+        if statements > STATEMENTS_MAX {
+            return Err(Unread::TooComplex);
+        }
         if opener == "{%" && tokens == [(Kind::Ident, "raw")] {
-            let length = tag.len() - after.len() + raw_length(after)?;
+            let length = tag.len() - after.len() + raw_length(after).ok_or(Unread::Unknown)?;
             out.push_str(&tag[..length]);
             rest = &tag[length..];
             continue;
@@ -48,11 +49,11 @@ fn rewrite(source: &str) -> Option<String> {
         rest = after;
     }
     out.push_str(rest);
-    Some(out)
+    Ok(out)
 }
 
 fn find_tag(text: &str) -> Option<usize> {
-    ["{{", "{%", "{#"].iter().filter_map(|mark| text.find(mark)).min()
+    text.as_bytes().windows(2).position(|pair| pair[0] == b'{' && b"{%#".contains(&pair[1]))
 }
 
 fn closer(opener: &str) -> &'static str {
@@ -65,7 +66,7 @@ fn raw_length(text: &str) -> Option<usize> {
     loop {
         let at = from + text[from..].find("{%")?;
         let body = &text[at + 2..];
-        if let Some((tokens, _, after)) =
+        if let Ok((tokens, _, after)) =
             lex::tag(body.strip_prefix(['-', '+']).unwrap_or(body), "%}")
             && tokens == [(Kind::Ident, "endraw")]
         {
@@ -215,7 +216,7 @@ fn top_level<'a>(tokens: &'a [Token<'a>]) -> impl Iterator<Item = usize> + 'a {
 
 #[cfg(test)]
 mod tests {
-    use super::operators;
+    use super::{Unread, operators};
 
     #[test]
     fn only_arithmetic_is_rewritten() {
@@ -228,11 +229,18 @@ mod tests {
             "{{- a -}}",
             "{{ {'a': {'b': 1}} }}",
             "{{ a * b / c }}",
-            "unclosed {{ a + b",
-            "{{ a ! b }} {{ a + b }}",
         ] {
-            assert_eq!(operators(same), same);
+            assert_eq!(operators(same).as_deref(), Ok(same));
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        for bad in ["unclosed {{ a + b", "{{ a ! b }}", "{{ a) }}", "{{ 'a }}", "{# a", "{% raw %}"]
+        {
+            assert_eq!(operators(bad), Err(Unread::Unknown), "{bad}");
+        }
+        assert_eq!(operators(&"{% if a %}".repeat(201)), Err(Unread::TooComplex));
     }
 
     #[test]
@@ -258,7 +266,7 @@ mod tests {
             ("{{ 1.5e3 - 2 }}", "{{ __sub(1.5e3, 2) }}"),
             ("{{ x.if - y }}", "{{ __sub(x.if, y) }}"),
         ] {
-            assert_eq!(operators(source), expected, "{source}");
+            assert_eq!(operators(source).as_deref(), Ok(expected), "{source}");
         }
     }
 }

@@ -342,3 +342,32 @@ fn rewritten_operators_compute_what_the_engine_computes() {
         assert_eq!(try_render(source).map_err(|_| ()), native, "{source}");
     }
 }
+
+#[test]
+fn deep_or_long_expressions_are_errors_and_no_crash() {
+    for count in [29, 100, 199, 299, 50_000] {
+        for source in [
+            format!("{{{{ {}1 + 1{} }}}}", "(".repeat(count), ")".repeat(count)),
+            format!("{{{{ {}1{} }}}}", "[".repeat(count), "]".repeat(count)),
+            format!("{{{{ 1{} }}}}", " + 1".repeat(count)),
+            format!("{{{{ 1{} }}}}", " * 1".repeat(count)),
+            format!(
+                "{{{{ {}1{}{} }}}}",
+                "(".repeat(count),
+                ")".repeat(count),
+                " + 1".repeat(count)
+            ),
+            format!("{{{{ {}1{} }}}}", "(1 + ".repeat(count), ")".repeat(count)),
+            format!("{{{{ ds{} }}}}", "|upper".repeat(count)),
+            format!("{{{{ {}1 }}}}", "not ".repeat(count)),
+            format!("{{{{ {}1 }}}}", "1 if 0 else ".repeat(count)),
+            format!("{}x{}", "{% if 1 %}".repeat(count), "{% endif %}".repeat(count)),
+            format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(count)),
+        ] {
+            let result = try_render(&source);
+            assert!(count < 100 || !matches!(result, Err(TemplateError::Lookup(_))), "{result:?}");
+        }
+    }
+    let simple = format!("{{{{ 1{} }}}}", " * 1".repeat(200));
+    assert_eq!(try_render(&simple).as_deref(), Ok("1"));
+}

@@ -160,7 +160,8 @@ fn fixed_offset(name: &str) -> Option<TimeZone> {
         _ => return None,
     };
     let (hours, minutes) = name[1..].split_once(':')?;
-    let seconds = hours.parse::<i32>().ok()? * 3600 + minutes.parse::<i32>().ok()? * 60;
+    let seconds =
+        i32::from(hours.parse::<u8>().ok()?) * 3600 + i32::from(minutes.parse::<u8>().ok()?) * 60;
     Offset::from_seconds(sign * seconds).ok().map(TimeZone::fixed)
 }
 

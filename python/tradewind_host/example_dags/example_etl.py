@@ -25,6 +25,8 @@ dag = DAG(
     schedule_interval="@daily",
     start_date=days_ago(2),
     tags=["example"],
+    # New DAGs start paused; this one is here to be seen running.
+    is_paused_upon_creation=False,
 )
 
 dag.doc_md = __doc__

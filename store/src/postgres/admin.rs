@@ -102,8 +102,9 @@ impl PostgresStore {
         let lock = format!("SELECT pg_advisory_xact_lock({})", self.lock_key("migrate"));
         tx.simple(&lock).await?;
         if let Some(schema) = &self.schema {
-            let known =
-                tx.query("SELECT 1::bigint FROM pg_namespace WHERE nspname = $1", &[schema]).await?;
+            let known = tx
+                .query("SELECT 1::bigint FROM pg_namespace WHERE nspname = $1", &[schema])
+                .await?;
             if known.is_empty() {
                 tx.simple(&format!("CREATE SCHEMA \"{schema}\"")).await?;
             }

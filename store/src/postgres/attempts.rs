@@ -97,10 +97,8 @@ impl AttemptStore for PostgresStore {
     }
 
     async fn workers(&self, since: Timestamp) -> Result<Vec<WorkerRow>, Error> {
-        let sql = format!(
-            "SELECT {} FROM worker WHERE heartbeat_at >= $1 ORDER BY worker",
-            rows::WORKER
-        );
+        let sql =
+            format!("SELECT {} FROM worker WHERE heartbeat_at >= $1 ORDER BY worker", rows::WORKER);
         let read = async {
             all(&self.conn().await?.query(&sql, &[&to_micros(since)]).await?, rows::worker)
         };
@@ -237,15 +235,8 @@ impl PostgresStore {
         let (at, until) = (to_micros(now), to_micros(now) + micros(lease));
         let queues = serde_json::to_string(&request.queues).unwrap_or_default();
         let (slots, running) = (i64::from(request.slots), request.attempts.len() as i64);
-        let row: [&(dyn ToSql + Sync); 7] = [
-            &request.worker,
-            &request.instance,
-            &request.hostname,
-            &queues,
-            &slots,
-            &running,
-            &at,
-        ];
+        let row: [&(dyn ToSql + Sync); 7] =
+            [&request.worker, &request.instance, &request.hostname, &queues, &slots, &running, &at];
         tx.finish(&[(&renew, &[&held, &until]), (&worker, &row)]).await?;
         Ok(verdicts)
     }

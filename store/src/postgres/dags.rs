@@ -82,8 +82,7 @@ impl DagStore for PostgresStore {
 
     async fn import_errors(&self) -> Result<Vec<ImportErrorRow>, Error> {
         let sql = format!("SELECT {} FROM import_error ORDER BY fileloc", rows::IMPORT_ERROR);
-        let read =
-            async { all(&self.conn().await?.query(&sql, &[]).await?, rows::import_error) };
+        let read = async { all(&self.conn().await?.query(&sql, &[]).await?, rows::import_error) };
         read.await.map_err(at("import_errors"))
     }
 }
@@ -177,8 +176,11 @@ impl PostgresStore {
             .await?;
         let mut known = BTreeMap::new();
         for row in &rows {
-            let row_known =
-                Known { fileloc: row.text(1)?, version_hash: row.text(2)?, is_active: row.flag(3)? };
+            let row_known = Known {
+                fileloc: row.text(1)?,
+                version_hash: row.text(2)?,
+                is_active: row.flag(3)?,
+            };
             known.insert(row.text(0)?, row_known);
         }
         let plan = sync::plan(file, &known)?;

@@ -39,9 +39,8 @@ impl DataStore for PostgresStore {
             let rows = self.conn().await?.query(XCOMS, args).await?;
             let values = all(&rows, |row| {
                 let task = row.text(0)?;
-                let value: Value = serde_json::from_str(&row.text(2)?).map_err(|e| {
-                    BadRow(format!("XCom {task}.{} is not JSON: {e}", query.key))
-                })?;
+                let value: Value = serde_json::from_str(&row.text(2)?)
+                    .map_err(|e| BadRow(format!("XCom {task}.{} is not JSON: {e}", query.key)))?;
                 Ok((task, row.i32(1)?, value))
             })?;
             Ok(XcomReply { values })
@@ -64,12 +63,13 @@ impl DataStore for PostgresStore {
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<u64, Error> {
+        // In the order given: of one number twice, the first is kept.
         let sql = "WITH n AS (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], \
-                   $4::text[]) AS n (attempt, token, seq, text)), \
-                   known AS (SELECT n.attempt, n.seq, n.text FROM n \
+                   $4::text[]) WITH ORDINALITY AS n (attempt, token, seq, text, place)), \
+                   known AS (SELECT n.attempt, n.seq, n.text, n.place FROM n \
                    JOIN attempt a ON a.id = n.attempt AND a.token = n.token), \
                    stored AS (INSERT INTO log_chunk (attempt, seq, text) \
-                   SELECT attempt, seq, text FROM known ON CONFLICT DO NOTHING) \
+                   SELECT attempt, seq, text FROM known ORDER BY place ON CONFLICT DO NOTHING) \
                    SELECT (SELECT count(*) FROM n) - (SELECT count(*) FROM known)";
         let write = async {
             let ids: Vec<Uuid> = chunks.iter().map(|c| c.attempt_id.0).collect();

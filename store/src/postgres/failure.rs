@@ -132,10 +132,7 @@ pub(super) fn all<T>(rows: &[Row], map: impl Fn(&Row) -> Result<T, BadRow>) -> R
 }
 
 /// Maps the first row.
-pub(super) fn first<T>(
-    rows: &[Row],
-    map: impl Fn(&Row) -> Result<T, BadRow>,
-) -> Res<Option<T>> {
+pub(super) fn first<T>(rows: &[Row], map: impl Fn(&Row) -> Result<T, BadRow>) -> Res<Option<T>> {
     Ok(rows.first().map(map).transpose()?)
 }
 

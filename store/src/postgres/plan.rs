@@ -154,9 +154,8 @@ async fn load_past(tx: &Tx, spec: &DagSpec, run: &RunInfo) -> Res<Vec<PastTask>>
         )
         .await?;
     let Some(row) = found.first() else { return Ok(past::past(spec, None)) };
-    let tasks = tx
-        .query("SELECT task_id, state FROM task_instance WHERE run = $1", &[&row.id(0)?])
-        .await?;
+    let tasks =
+        tx.query("SELECT task_id, state FROM task_instance WHERE run = $1", &[&row.id(0)?]).await?;
     let tasks = all(&tasks, |row| Ok((row.text(0)?, row.name(1)?)))?;
     Ok(past::past(spec, Some(&Previous { state: row.name(1)?, tasks })))
 }

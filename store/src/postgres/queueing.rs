@@ -185,11 +185,7 @@ fn rooms<'a>(
         .collect()
 }
 
-async fn read_window(
-    tx: &Tx,
-    picker: &Picker,
-    asked: &BTreeMap<Group, u32>,
-) -> Res<Vec<Waiting>> {
+async fn read_window(tx: &Tx, picker: &Picker, asked: &BTreeMap<Group, u32>) -> Res<Vec<Waiting>> {
     let (mut passed_runs, mut passed_tasks): (Vec<Uuid>, Vec<&str>) = (Vec::new(), Vec::new());
     for group in asked.keys() {
         for task in picker.passed_over(group) {

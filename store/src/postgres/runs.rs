@@ -298,9 +298,8 @@ async fn write_started(tx: &Tx, chosen: &[(&StartRun, String)], now: Timestamp) 
     let texts = |of: fn(&crate::model::NewTask) -> &str| -> Vec<&str> {
         tasks().map(|t| of(t.3)).collect()
     };
-    let numbers = |of: fn(&crate::model::NewTask) -> i64| -> Vec<i64> {
-        tasks().map(|t| of(t.3)).collect()
-    };
+    let numbers =
+        |of: fn(&crate::model::NewTask) -> i64| -> Vec<i64> { tasks().map(|t| of(t.3)).collect() };
     tx.query(
         "INSERT INTO task_instance (run, dag_id, ord, task_id, map_index, state, max_tries, \
          operator, queue, pool, pool_slots, priority) \

@@ -109,7 +109,9 @@ impl AdminStore for SqliteStore {
 }
 
 fn applied(c: &Connection) -> Res<BTreeMap<String, String>> {
-    if !c.table_exists(None, "schema_migration")? {
+    // A query, because a connection that has not read since would not know of a new table.
+    let known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_migration'";
+    if !c.prepare(known)?.exists([])? {
         return Ok(BTreeMap::new());
     }
     let mut statement = c.prepare("SELECT name, checksum FROM schema_migration")?;

@@ -54,15 +54,15 @@ impl AttemptStore for SqliteStore {
         let sql = "UPDATE attempt SET lease_until = lease_until + ?1 WHERE ended_at IS NULL \
                    AND lease_until IS NOT NULL AND lost_at IS NULL";
         self.db
-            .write("extend_leases", move |c| Ok(c.prepare_cached(sql)?.execute([micros(by)])? as u64))
+            .write("extend_leases", move |c| {
+                Ok(c.prepare_cached(sql)?.execute([micros(by)])? as u64)
+            })
             .await
     }
 
     async fn workers(&self, since: Timestamp) -> Result<Vec<WorkerRow>, Error> {
-        let sql = format!(
-            "SELECT {} FROM worker WHERE heartbeat_at >= ?1 ORDER BY worker",
-            rows::WORKER
-        );
+        let sql =
+            format!("SELECT {} FROM worker WHERE heartbeat_at >= ?1 ORDER BY worker", rows::WORKER);
         self.db
             .read("workers", move |c| {
                 let mut statement = c.prepare_cached(&sql)?;
@@ -107,8 +107,10 @@ fn claim(
         Judged::Stale => return Ok(Claim::Stale),
         Judged::Duplicate => return Ok(Claim::Duplicate),
         Judged::Again => {
-            c.prepare_cached("UPDATE attempt SET lease_until = max(lease_until, ?2) WHERE id = ?1")?
-                .execute(params![id, times.until])?;
+            c.prepare_cached(
+                "UPDATE attempt SET lease_until = max(lease_until, ?2) WHERE id = ?1",
+            )?
+            .execute(params![id, times.until])?;
         }
         Judged::First => take(c, request, item, &row, times)?,
     }
@@ -193,9 +195,8 @@ fn heartbeat(c: &Connection, request: &HeartbeatRequest, times: Times) -> Res<Ve
         times.now
     ])?;
     let mut read = c.prepare_cached(&format!("SELECT {} WHERE id = ?1", claims::LEASE))?;
-    let mut renew = c.prepare_cached(
-        "UPDATE attempt SET lease_until = max(lease_until, ?2) WHERE id = ?1",
-    )?;
+    let mut renew =
+        c.prepare_cached("UPDATE attempt SET lease_until = max(lease_until, ?2) WHERE id = ?1")?;
     let mut verdicts = Vec::with_capacity(request.attempts.len());
     for item in &request.attempts {
         let row = {

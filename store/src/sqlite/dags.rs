@@ -20,7 +20,8 @@ use crate::{DagStore, Error};
 #[async_trait]
 impl DagStore for SqliteStore {
     async fn sync_file(&self, file: FileSync, now: Timestamp) -> Result<Vec<String>, Error> {
-        let (changed, woken) = self.db.write("sync_file", move |c| sync_file(c, &file, now)).await?;
+        let (changed, woken) =
+            self.db.write("sync_file", move |c| sync_file(c, &file, now)).await?;
         if woken {
             self.wake();
         }

@@ -24,7 +24,8 @@ impl DataStore for SqliteStore {
         let key = key.to_owned();
         self.db
             .read("variable", move |c| {
-                let mut statement = c.prepare_cached("SELECT value FROM variable WHERE key = ?1")?;
+                let mut statement =
+                    c.prepare_cached("SELECT value FROM variable WHERE key = ?1")?;
                 Ok(statement.query_row([key], |row| row.get(0)).optional()?)
             })
             .await

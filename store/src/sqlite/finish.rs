@@ -141,13 +141,7 @@ fn end_unclaimed(c: &Connection, run: Uuid, change: &TaskChange, now: Timestamp)
     Ok(())
 }
 
-fn write_run(
-    c: &Connection,
-    run: Uuid,
-    state: RunState,
-    reason: &str,
-    now: Timestamp,
-) -> Res<()> {
+fn write_run(c: &Connection, run: Uuid, state: RunState, reason: &str, now: Timestamp) -> Res<()> {
     c.prepare_cached(
         "UPDATE dag_run SET state = ?2, state_reason = ?3, \
          start_date = CASE ?2 WHEN 'queued' THEN NULL ELSE coalesce(start_date, ?4) END, \

@@ -50,8 +50,10 @@ impl PlanStore for SqliteStore {
         let (specs, queueing) = (Arc::clone(&self.specs), queueing.clone());
         self.db
             .write("commit", move |c| {
-                let results =
-                    commits.iter().map(|commit| finish::apply(c, commit, now)).collect::<Res<_>>()?;
+                let results = commits
+                    .iter()
+                    .map(|commit| finish::apply(c, commit, now))
+                    .collect::<Res<_>>()?;
                 let (dispatch, more) = queueing::queue(c, &specs, &queueing, now)?;
                 Ok(CommitReport { results, dispatch, more })
             })
@@ -123,8 +125,8 @@ fn republishable(
         rows::DISPATCH_FROM
     );
     let due = dispatches(c, &sql, params![to_micros(now), all, base, limit])?;
-    let mut count = c
-        .prepare_cached("UPDATE outbox SET sent_at = ?2, sends = sends + 1 WHERE attempt = ?1")?;
+    let mut count =
+        c.prepare_cached("UPDATE outbox SET sent_at = ?2, sends = sends + 1 WHERE attempt = ?1")?;
     for dispatch in &due {
         count.execute(params![dispatch.attempt_id.0, to_micros(now)])?;
     }

@@ -127,11 +127,7 @@ fn window(
 }
 
 /// Whether one more would be queued if the call's own maximum did not end it.
-fn more(
-    c: &Connection,
-    queueing: &Queueing,
-    specs: &BTreeMap<String, Arc<DagSpec>>,
-) -> Res<bool> {
+fn more(c: &Connection, queueing: &Queueing, specs: &BTreeMap<String, Arc<DagSpec>>) -> Res<bool> {
     let one = Queueing { max: 1, ..queueing.clone() };
     let mut picker = Picker::new(usage(c)?, pools(c)?, &one);
     let (window, _) = window(c, &picker, specs, &groups(c)?)?;

@@ -39,7 +39,7 @@ pub fn router(service: ExecutionService) -> Result<Router, ring::error::Unspecif
         .layer(DefaultBodyLimit::max(LOGS_BODY_BYTES_MAX));
     Ok(small
         .merge(large)
-        .layer(middleware::from_fn_with_state(gate, authorize))
+        .route_layer(middleware::from_fn_with_state(gate, authorize))
         .with_state(service))
 }
 

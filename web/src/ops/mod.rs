@@ -4,6 +4,8 @@
 mod health;
 mod scrape;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::future::BoxFuture;
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use serde_json::json;
 
@@ -55,6 +58,36 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
         }
     }
+}
+
+/// What several parts of one process keep, as one exposition: a name may appear only once in it.
+pub(crate) fn gather(registries: &[Registry]) -> Vec<MetricFamily> {
+    let mut merged: BTreeMap<String, MetricFamily> = BTreeMap::new();
+    for family in registries.iter().flat_map(Registry::gather) {
+        match merged.entry(family.name().to_owned()) {
+            Entry::Vacant(entry) => {
+                entry.insert(family);
+            }
+            Entry::Occupied(mut entry) => {
+                let both = entry.get_mut().mut_metric();
+                for metric in family.get_metric() {
+                    // The same labels from two parts: one of them must be the other's zero.
+                    let same = both.iter().position(|m| m.get_label() == metric.get_label());
+                    match same {
+                        None => both.push(metric.clone()),
+                        Some(at) if is_zero(&both[at]) => both[at] = metric.clone(),
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+    }
+    merged.into_values().collect()
+}
+
+fn is_zero(metric: &Metric) -> bool {
+    let counted = metric.get_counter().get_value() + metric.get_gauge().get_value();
+    counted.abs() < f64::EPSILON && metric.get_histogram().get_sample_count() == 0
 }
 
 /// Metric families in Prometheus's text format.

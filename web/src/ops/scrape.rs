@@ -46,7 +46,7 @@ const BROKER_UP: &str = "tradewind_broker_up";
 #[derive(Debug, Clone)]
 pub struct Scraper {
     /// Metrics that the process keeps itself.
-    pub registry: Registry,
+    pub registries: Vec<Registry>,
     /// The metadata store.
     pub store: Arc<dyn Store>,
     /// The broker, if this process has one.
@@ -66,7 +66,7 @@ struct Facts {
 
 impl Scraper {
     pub(crate) async fn answer(&self) -> Response {
-        let mut families = self.registry.gather();
+        let mut families = super::gather(&self.registries);
         let kept: BTreeSet<String> = families.iter().map(|f| f.name().to_owned()).collect();
         match self.look().await {
             // A gauge that the process keeps itself wins: a name may appear only once.

@@ -6,9 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tradewind_engine::timetable;
-use tradewind_proto::state::RunType;
-use tradewind_store::model::NewRun;
+use tradewind_store::manual::manual_run;
 
 use super::page::{Trouble, show};
 use super::{Shared, Ui};
@@ -63,17 +61,7 @@ async fn start(ui: &Ui, dag_id: &str, conf: &str) -> Result<String, Trouble> {
     let conf = parse(conf)?;
     let dag = ui.store.dag(dag_id).await?.ok_or_else(|| Trouble::missing("DAG", dag_id))?;
     let now = ui.clock.now();
-    let run = NewRun {
-        id: ui.ids.next(),
-        dag_id: dag_id.to_owned(),
-        run_id: timetable::run_id(RunType::Manual, now),
-        run_type: RunType::Manual,
-        logical_date: Some(now),
-        interval: Some(timetable::manual_interval(&dag.spec, now)),
-        run_after: now,
-        conf,
-        trace_parent: String::new(),
-    };
+    let run = manual_run(&dag.spec, ui.ids.next(), None, None, conf, now);
     Ok(ui.store.trigger(run, now).await?.run_id)
 }
 

@@ -137,12 +137,12 @@ fn row(ui: &Ui, scene: &Scene<'_>, task: &TaskInstanceRow, now: Timestamp) -> Ma
                 " " span.dim { (task.operator) }
             }
             td data-label="State" { (badge(task_look(task.state))) }
-            td data-label="Try" {
+            td.keep data-label="Try" {
                 @if task.try_number > 0 { (task.try_number) span.dim { " of " (task.max_tries + 1) } }
                 @else { span.dim { "–" } }
             }
             td data-label="Started" { (time_or_dash(task.start_date)) }
-            td data-label="Took" { (took(task.start_date, task.end_date, now)) }
+            td.keep data-label="Took" { (took(task.start_date, task.end_date, now)) }
             td.when { (when(scene.run, task, now)) }
             td data-label="Worker" {
                 @if task.worker.is_empty() { span.dim { "–" } } @else { (task.worker) }
@@ -175,20 +175,18 @@ fn when(run: &RunRow, task: &TaskInstanceRow, now: Timestamp) -> Markup {
     }
 }
 
-/// The error of a failed try, or why it waits.
+/// Why it waits, and the error of its last try.
 fn remark(scene: &Scene<'_>, task: &TaskInstanceRow) -> Option<String> {
-    if let Some(why) = scene.task_waits(task) {
-        return Some(why);
-    }
-    let text = task.message.trim();
-    if text.is_empty() {
-        return None;
-    }
     // The last line of a traceback says what went wrong.
-    let line = text.lines().last().unwrap_or(text);
-    let mut out: String = line.chars().take(MESSAGE_CHARS_MAX).collect();
+    let line = task.message.trim().lines().last().unwrap_or_default();
+    let mut error: String = line.chars().take(MESSAGE_CHARS_MAX).collect();
     if line.chars().count() > MESSAGE_CHARS_MAX {
-        out.push('…');
+        error.push('…');
     }
-    Some(out)
+    match (scene.task_waits(task), error.is_empty()) {
+        (Some(why), true) => Some(why),
+        (Some(why), false) => Some(format!("{why}; last try: {error}")),
+        (None, false) => Some(error),
+        (None, true) => None,
+    }
 }

@@ -147,7 +147,7 @@ fn attempts_table(tries: &[&AttemptRow], picked: Option<AttemptId>, here: &str, 
                             }
                             td data-label="Queued" { (time(row.queued_at)) }
                             td data-label="Claimed" { (time_or_dash(row.claimed_at)) }
-                            td data-label="Took" { (took(row.claimed_at, row.ended_at, ui.clock.now())) }
+                            td.keep data-label="Took" { (took(row.claimed_at, row.ended_at, ui.clock.now())) }
                             td data-label="Worker" { @if row.worker.is_empty() { span.dim { "–" } } @else { (row.worker) } }
                             td data-label="Log" { a href={ (here) "?attempt=" (row.attempt_id) } { "show" } }
                         }

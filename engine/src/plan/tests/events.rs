@@ -233,6 +233,10 @@ fn depends_on_past_waits_without_deadlock() {
         assert_eq!(changes.is_empty(), waits, "{state:?}");
         assert_eq!(b.plan.waits_on_past(), waits, "{state:?}");
     }
+    let mut b = Bench::with_past(spec.clone(), vec![past("a", Some(Running), false)]);
+    b.start();
+    b.plan.set_past(vec![past("a", Some(Success), false)]);
+    assert_eq!(named(&b.start()), [("a", Scheduled)], "the previous run went on");
     let mut first = past("a", None, false);
     first.has_previous_run = false;
     assert!(!Bench::with_past(spec, vec![first]).start().is_empty());

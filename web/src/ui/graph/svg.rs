@@ -10,9 +10,13 @@ use crate::ui::text::Look;
 /// Boxes drawn; beyond it a picture tells nothing.
 const BOXES_MAX: usize = 300;
 /// Characters of a name that fit a box.
-const NAME_CHARS: usize = 24;
+const NAME_CHARS: usize = 21;
+/// A picture up to this wide is shrunk to the window rather than scrolled.
+const FIT_WIDTH: f64 = 1_900.0;
+/// A picture up to this wide is never stretched.
+const SMALL_WIDTH: f64 = 720.0;
 const MARGIN: f64 = 8.0;
-const MEASURES: Measures = Measures { width: 190.0, height: 44.0, gap_x: 56.0, gap_y: 16.0 };
+const MEASURES: Measures = Measures { width: 200.0, height: 44.0, gap_x: 56.0, gap_y: 16.0 };
 
 /// One task in the picture.
 #[derive(Debug, Clone)]
@@ -35,7 +39,7 @@ pub(crate) fn draw(boxes: &[Box], edges: &[(usize, usize)]) -> Markup {
     let (width, height) = (layout.width + 2.0 * MARGIN, layout.height + 2.0 * MARGIN);
     html! {
         div.graph #graph data-scroll tabindex="0" role="group" aria-label="Graph of the tasks" {
-            svg width=(round(width)) height=(round(height))
+            svg.fit[width <= FIT_WIDTH].small[width <= SMALL_WIDTH] width=(round(width)) height=(round(height))
                 viewBox={ "0 0 " (round(width)) " " (round(height)) } {
                 @for points in &layout.edges { path.edge d=(curve(points)) {} }
                 @for (at, item) in boxes.iter().enumerate() { (node(item, &layout, at)) }

@@ -55,12 +55,14 @@ pub(super) async fn converse(
     order: Order<'_>,
     limits: Limits<'_>,
 ) -> (Result<Done, Fault>, u32) {
-    let (control, pid) = match connected(host, &mut session, &order, &limits).await {
+    let connected = match connected(host, &mut session, &order, &limits).await {
         Ok(connected) => connected,
         Err(fault) => return (Err(fault), 0),
     };
+    let Connected { control, pid, log } = connected;
     let _registered = limits.processes.register(order.job.attempt_id, pid);
-    let mut talk = Talk { session, control, log: None };
+    let log = log.map(|stream| follow(stream, &order.job.log));
+    let mut talk = Talk { session, control, log };
     let result = tokio::select! {
         biased;
         () = limits.cancel.cancelled() => Err(Fault::Cancelled),
@@ -79,12 +81,18 @@ pub(super) async fn converse(
     (result, u32::try_from(pid).unwrap_or_default())
 }
 
+struct Connected {
+    control: Connection,
+    pid: i32,
+    log: Option<Connection>,
+}
+
 async fn connected(
     host: &Host,
     session: &mut Session,
     order: &Order<'_>,
     limits: &Limits<'_>,
-) -> Result<(Connection, i32), Fault> {
+) -> Result<Connected, Fault> {
     let job = order.job;
     let command = json!({
         "op": "run", "attempt": job.attempt_id, "fileloc": job.grant.fileloc,
@@ -96,16 +104,23 @@ async fn connected(
         biased;
         () = limits.cancel.cancelled() => Err(Fault::Cancelled),
         () = host.dead() => Err(Fault::Failed(host.death())),
-        arrival = session.arrivals.recv() => match arrival {
-            Some(Arrival::Control(control, pid)) => Ok((control, pid)),
-            Some(Arrival::Exited(text)) => Err(Fault::Failed(text)),
-            Some(Arrival::Log(_)) | None => {
-                Err(Fault::Failed("the task's process connected out of order".to_owned()))
-            }
-        },
+        connected = control_of(session) => connected,
         () = sleep(limits.start) => Err(Fault::Failed(format!(
             "the DAG file {} was not imported within {:?}", job.grant.fileloc, limits.start
         ))),
+    }
+}
+
+/// The two connections arrive in any order.
+async fn control_of(session: &mut Session) -> Result<Connected, Fault> {
+    let mut log = None;
+    loop {
+        match session.arrivals.recv().await {
+            Some(Arrival::Control(control, pid)) => return Ok(Connected { control, pid, log }),
+            Some(Arrival::Log(stream)) => log = Some(stream),
+            Some(Arrival::Exited(text)) => return Err(Fault::Failed(text)),
+            None => return Err(Fault::Failed("the worker closed its socket".to_owned())),
+        }
     }
 }
 

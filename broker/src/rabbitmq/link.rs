@@ -1,0 +1,154 @@
+//! Connections, made when needed and again after a loss, and errors in our terms.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::{BrokerOptions, Error};
+
+const SERVICE: &str = "RabbitMQ";
+/// AMQP reply code of an orderly close.
+const REPLY_SUCCESS: u16 = 200;
+
+/// One connection to the server, named for its purpose in the server's own tools.
+pub(super) struct Link {
+    uri: AMQPUri,
+    name: &'static str,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl std::fmt::Debug for Link {
+    /// Without the URL, which holds a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let host = &self.uri.authority.host;
+        f.debug_struct("Link").field("name", &self.name).field("host", host).finish()
+    }
+}
+
+/// Reads a broker URL; `pyamqp` is Celery's spelling of `amqp`, and no path means vhost `/`.
+pub(super) fn parse(url: &Url, options: &BrokerOptions) -> Result<AMQPUri, Error> {
+    let text = url.as_str();
+    let text = text.strip_prefix("py").unwrap_or(text);
+    let mut uri = AMQPUri::from_str(text).map_err(|_| {
+        Error::Config(
+            "the RabbitMQ URL cannot be read; use amqp://user:password@host:5672/vhost, with \
+             special characters written as %XX (vhost / as %2F)"
+                .to_owned(),
+        )
+    })?;
+    if url.path().is_empty() || url.path() == "/" {
+        "/".clone_into(&mut uri.vhost);
+    }
+    uri.query.heartbeat.get_or_insert(options.heartbeat_s);
+    Ok(uri)
+}
+
+impl Link {
+    pub(super) fn new(uri: AMQPUri, name: &'static str, options: &BrokerOptions) -> Self {
+        Self {
+            uri,
+            name,
+            connect_timeout: options.connect_timeout(),
+            response_timeout: options.response_timeout(),
+            connection: Mutex::new(None),
+        }
+    }
+
+    /// Opens a channel, connecting first if there is no live connection.
+    pub(super) async fn channel(&self) -> Result<Channel, Error> {
+        let mut slot = self.connection.lock().await;
+        let live = slot.take().filter(|connection| connection.status().connected());
+        let connection = match live {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let channel = self.limited("open a channel", connection.create_channel()).await;
+        if channel.is_ok() {
+            *slot = Some(connection);
+        }
+        channel
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let properties = ConnectionProperties::default()
+            .with_connection_name(format!("tradewind {}", self.name).into());
+        let connect = Connection::connect_uri(self.uri.clone(), properties);
+        match timeout(self.connect_timeout, connect).await {
+            Ok(result) => result.map_err(|error| convert("connect", &error)),
+            Err(_) => Err(unavailable("no answer to a connection attempt")),
+        }
+    }
+
+    /// Waits for an answer of the server, but not for ever.
+    pub(super) async fn limited<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, Error> {
+        match timeout(self.response_timeout, call).await {
+            Ok(result) => result.map_err(|error| convert(what, &error)),
+            Err(_) => {
+                Err(unavailable(format!("no answer within {:?} ({what})", self.response_timeout)))
+            }
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        if let Some(connection) = self.connection.lock().await.take() {
+            // A connection that is broken already needs no farewell.
+            let farewell = connection.close(REPLY_SUCCESS, "closed".into());
+            let _broken = timeout(self.response_timeout, farewell).await;
+        }
+    }
+}
+
+pub(super) fn unavailable(reason: impl Into<String>) -> Error {
+    Error::Unavailable { service: SERVICE, reason: reason.into() }
+}
+
+pub(super) fn refused(what: &str, reason: impl Into<String>) -> Error {
+    Error::Refused { service: SERVICE, what: what.to_owned(), reason: reason.into() }
+}
+
+/// Whether the server said that a queue does not exist.
+pub(super) fn is_not_found(error: &lapin::Error) -> bool {
+    soft(error) == Some(AMQPSoftError::NOTFOUND)
+}
+
+/// Whether the server said that a queue exists with other arguments.
+pub(super) fn is_mismatch(error: &lapin::Error) -> bool {
+    soft(error) == Some(AMQPSoftError::PRECONDITIONFAILED)
+}
+
+fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => match error.kind() {
+            AMQPErrorKind::Soft(soft) => Some(soft.clone()),
+            AMQPErrorKind::Hard(_) => None,
+        },
+        _ => None,
+    }
+}
+
+pub(super) fn convert(what: &str, error: &lapin::Error) -> Error {
+    match error.kind() {
+        ErrorKind::ProtocolError(refusal) => match refusal.kind() {
+            // Locked: an exclusive queue or a node that is still starting.
+            AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) | AMQPErrorKind::Hard(_) => {
+                unavailable(refusal.get_message().to_string())
+            }
+            AMQPErrorKind::Soft(_) => refused(what, refusal.get_message().to_string()),
+        },
+        ErrorKind::AuthProviderError(_) => refused(what, "authentication failed"),
+        ErrorKind::SerialisationError(_) => refused(what, "the message cannot be written as AMQP"),
+        _ => unavailable(error.to_string()),
+    }
+}

@@ -1,0 +1,104 @@
+//! Publishing with confirms, on one channel that is opened again after a loss.
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
+use tokio::sync::Mutex;
+
+use super::link::{Link, unavailable};
+use super::table::short;
+use crate::Error;
+
+const OPTIONS: BasicPublishOptions = BasicPublishOptions { mandatory: true, immediate: false };
+
+#[derive(Debug)]
+pub(super) struct Publisher {
+    link: Link,
+    channel: Mutex<Option<Channel>>,
+}
+
+/// A message that was written and not confirmed yet.
+pub(super) struct Written {
+    queue: String,
+    confirm: PublisherConfirm,
+}
+
+impl Publisher {
+    pub(super) fn new(link: Link) -> Self {
+        Self { link, channel: Mutex::new(None) }
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    async fn channel(&self) -> Result<Channel, Error> {
+        let mut slot = self.channel.lock().await;
+        if let Some(channel) = slot.as_ref().filter(|channel| channel.status().connected()) {
+            return Ok(channel.clone());
+        }
+        let channel = self.link.channel().await?;
+        let select = channel.confirm_select(ConfirmSelectOptions::default());
+        self.link.limited("select confirms", select).await?;
+        *slot = Some(channel.clone());
+        Ok(channel)
+    }
+
+    /// Gives up a channel that does not answer.
+    async fn give_up(&self) {
+        self.channel.lock().await.take();
+        self.link.close().await;
+    }
+
+    /// Writes a message to the default exchange; its confirm is still to come.
+    pub(super) async fn write(
+        &self,
+        queue: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<Written, Error> {
+        let channel = self.channel().await?;
+        let key = short("the queue name", queue)?;
+        let write = channel.basic_publish(ShortString::default(), key, OPTIONS, body, properties);
+        let confirm = self.link.limited("publishing", write).await?;
+        Ok(Written { queue: queue.to_owned(), confirm })
+    }
+
+    /// Waits until the server has taken responsibility.
+    pub(super) async fn confirmed(&self, written: Written) -> Result<(), Error> {
+        let result = self.link.limited("publishing", written.confirm).await;
+        match result {
+            Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => Ok(()),
+            Ok(Confirmation::Ack(Some(_))) => Err(Error::Unroutable { queue: written.queue }),
+            Ok(Confirmation::Nack(_)) => Err(unavailable("the message was not accepted (nack)")),
+            Err(error) => {
+                if self.silent(&error).await {
+                    self.give_up().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the channel claims to be fine although the server did not answer.
+    async fn silent(&self, error: &Error) -> bool {
+        let slot = self.channel.lock().await;
+        error.is_retryable() && slot.as_ref().is_some_and(|channel| channel.status().connected())
+    }
+
+    /// Writes and waits.
+    pub(super) async fn publish(
+        &self,
+        queue: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<(), Error> {
+        let written = self.write(queue, body, properties).await?;
+        self.confirmed(written).await
+    }
+
+    pub(super) async fn close(&self) {
+        self.give_up().await;
+    }
+}

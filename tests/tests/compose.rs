@@ -1,0 +1,104 @@
+//! Holds `compose/` to the program: its configuration keys exist, its boards and alerts name metrics
+//! that somebody exports, and Prometheus's own tools accept them where they are installed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Words of `text` that start with `prefix`, made of the characters that names may have.
+fn words<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with(prefix) && word.len() > prefix.len())
+        .collect()
+}
+
+#[test]
+fn configuration_keys_exist() {
+    let keys = read("cli/src/config/keys.rs");
+    let mut seen = 0;
+    for file in ["compose/compose.yaml", "compose/Dockerfile"] {
+        let text = read(file);
+        for name in words(&text, "TRADEWIND__") {
+            let (section, key) =
+                name["TRADEWIND__".len()..].split_once("__").expect("SECTION__KEY");
+            let declared = format!(r#"key!("{}" "{}""#, section.to_lowercase(), key.to_lowercase());
+            assert!(keys.contains(&declared), "{file}: {name} is no configuration key");
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "only {seen} keys found: the search is broken");
+}
+
+fn sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).expect("readable"));
+        }
+    }
+}
+
+#[test]
+fn boards_and_alerts_name_metrics_that_are_exported() {
+    let mut code = String::new();
+    for part in ["proto", "broker", "scheduler", "worker", "web"] {
+        sources(&root().join(part).join("src"), &mut code);
+    }
+    let mut seen = BTreeSet::new();
+    for file in ["compose/alerts.yml", "compose/grafana/boards/tradewind.json"] {
+        let text = read(file);
+        for name in words(&text, "tradewind_") {
+            let plain = name.strip_suffix("_bucket").unwrap_or(name);
+            assert!(code.contains(&format!("\"{plain}\"")), "{file}: nobody exports {name}");
+            seen.insert(plain.to_owned());
+        }
+    }
+    assert!(seen.len() > 10, "only {seen:?} found: the search is broken");
+}
+
+#[test]
+fn the_board_has_panels_that_do_not_overlap() {
+    let board: Value =
+        serde_json::from_str(&read("compose/grafana/boards/tradewind.json")).expect("JSON");
+    let mut taken = BTreeSet::new();
+    for panel in board["panels"].as_array().expect("panels") {
+        assert!(!panel["targets"].as_array().expect("targets").is_empty(), "{}", panel["title"]);
+        let at = |name: &str| panel["gridPos"][name].as_u64().expect("a number");
+        for x in at("x")..at("x") + at("w") {
+            assert!(x < 24, "{} is off the board", panel["title"]);
+            for y in at("y")..at("y") + at("h") {
+                assert!(taken.insert((x, y)), "{} overlaps another panel", panel["title"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn promtool_accepts_configuration_and_alerts() {
+    let folder = root().join("compose");
+    for arguments in [
+        &["check", "config", "prometheus.yml"][..],
+        &["check", "rules", "alerts.yml"],
+        &["test", "rules", "alerts_test.yml"],
+    ] {
+        let output = match Command::new("promtool").args(arguments).current_dir(&folder).output() {
+            Ok(output) => output,
+            Err(error) => return eprintln!("promtool is not installed ({error}): not checked"),
+        };
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
+    }
+}
