@@ -86,3 +86,35 @@ pub(crate) fn check(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &[Migration] =
+        &[Migration { name: "0001_a", sql: "A" }, Migration { name: "0002_b", sql: "B" }];
+
+    fn applied(names: &[(&str, String)]) -> BTreeMap<String, String> {
+        names.iter().map(|(name, sum)| ((*name).to_owned(), sum.clone())).collect()
+    }
+
+    fn words(names: &[(&str, String)]) -> String {
+        check(TWO, &applied(names)).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn only_the_exact_schema_is_accepted() {
+        let (a, b) = (("0001_a", TWO[0].checksum()), ("0002_b", TWO[1].checksum()));
+        check(TWO, &applied(&[a.clone(), b.clone()])).expect("complete");
+        let names =
+            pending(TWO, &applied(std::slice::from_ref(&a))).expect("older is fine to mend");
+        assert_eq!(names.iter().map(|m| m.name).collect::<Vec<_>>(), ["0002_b"]);
+        assert!(words(&[]).contains("run `tradewind db migrate`"));
+        let older = words(std::slice::from_ref(&a));
+        assert!(older.contains("run `tradewind db migrate` (missing: 0002_b)"), "{older}");
+        let newer = words(&[a.clone(), b, ("0003_c", String::new())]);
+        assert!(newer.contains("newer than this build") && newer.contains("0003_c"), "{newer}");
+        let other = words(&[a, ("0002_b", "another".to_owned())]);
+        assert!(other.contains("checksums differ") && other.contains("0002_b"), "{other}");
+    }
+}

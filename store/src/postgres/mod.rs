@@ -76,6 +76,12 @@ impl PostgresStore {
         let timeout = options.statement_timeout.as_millis();
         set(&format!("statement_timeout={timeout}"));
         set(&format!("lock_timeout={timeout}"));
+        // Every statement is prepared once and goes by an index. Left to itself, the server plans array
+        // parameters anew for each call, which takes longer than running them, and keeps the scans that
+        // it found cheap while the tables were small.
+        for plan in ["plan_cache_mode=force_generic_plan", "enable_seqscan=off", "jit=off"] {
+            set(plan);
+        }
         // Who loses its client in a transaction must not hold its locks for long.
         set(&format!("idle_in_transaction_session_timeout={timeout}"));
         config.options(settings.trim_start());

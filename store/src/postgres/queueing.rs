@@ -68,6 +68,11 @@ const QUEUE: &str = "WITH n AS (SELECT * FROM unnest($1::uuid[], $2::text[], $3:
     SELECT attempt, run, task_id, map_index, token, try, $4 FROM n) \
     INSERT INTO outbox (attempt, queued_at) SELECT attempt, $4 FROM n";
 
+/// Not taken when nothing waits, so that commits which queue nothing wait for nobody. Whatever another
+/// transaction schedules meanwhile, it queues itself.
+const LOCK: &str = "SELECT pg_advisory_xact_lock($1) \
+    WHERE EXISTS (SELECT 1 FROM task_instance WHERE state = 'scheduled')";
+
 type Specs = BTreeMap<String, Arc<DagSpec>>;
 
 impl PostgresStore {
@@ -110,20 +115,22 @@ impl PostgresStore {
 
     /// Takes the lock and reads counts, pools and heads in one round trip.
     async fn enter(&self, tx: &Tx, queueing: &Queueing) -> Res<(Vec<Waiting>, Picker)> {
-        let lock = tx.prepare("SELECT pg_advisory_xact_lock($1)").await?;
+        let lock = tx.prepare(LOCK).await?;
         let heads = tx.prepare(&HEAD).await?;
         let usage = tx.prepare(picking::USAGE).await?;
         let pools = tx.prepare("SELECT name, slots FROM pool").await?;
         let (key, first) = (self.lock_key("queueing"), i64::from(HEADS));
         let (lock_args, head_args): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) =
             ([&key], [&first]);
-        let (_, heads, usage, pools) = tokio::try_join!(
+        let (locked, heads, usage, pools) = tokio::try_join!(
             biased;
             tx.run(&lock, &lock_args),
             tx.run(&heads, &head_args),
             tx.run(&usage, &[]),
             tx.run(&pools, &[]),
         )?;
+        // Without the lock the counts mean nothing.
+        let heads = if locked.is_empty() { Vec::new() } else { heads };
         Ok((all(&heads, picking::waiting)?, picker(&usage, &pools, queueing)?))
     }
 
