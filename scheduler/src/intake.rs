@@ -142,7 +142,7 @@ impl<'a> Reading<'a> {
                         biased;
                         () = stop.cancelled() => return Ok(()),
                         // Closed only when the planner has stopped: the item is redelivered.
-                        _closed = self.intake.planner.send(Input::Outcome(input)) => {}
+                        _closed = self.intake.planner.send(Input::Outcome(Box::new(input))) => {}
                     }
                 }
                 Err(error) => {

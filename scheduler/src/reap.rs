@@ -160,11 +160,11 @@ impl Reap {
                 "lease ran out; the attempt counts as lost");
             let ticket = Ticket::new(tag, settle.clone());
             let outcome = self.lost(lease);
-            let input = Input::Outcome(OutcomeInput { outcome, ticket, received: None });
+            let input = OutcomeInput { outcome, ticket, received: None };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
-                sent = self.planner.send(input) => sent.ok()?,
+                sent = self.planner.send(Input::Outcome(Box::new(input))) => sent.ok()?,
             }
         }
         Some(())

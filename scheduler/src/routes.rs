@@ -53,7 +53,7 @@ mod tests {
             operator: Some("BashOperator".into()),
             queue: "q".into(),
         };
-        assert_eq!(queue_for(&[route.clone()], "etl", &task("BashOperator")), "q");
+        assert_eq!(queue_for(std::slice::from_ref(&route), "etl", &task("BashOperator")), "q");
         assert_eq!(queue_for(&[route], "etl", &task("PythonOperator")), "own");
     }
 }

@@ -41,6 +41,8 @@ pub(crate) const INPUT_QUEUE_MAX: usize = 4096;
 const BATCH_MAX: usize = 256;
 /// Runs looked at in one round for timers or the audit.
 const ROUND_RUNS_MAX: usize = 256;
+/// Audits asked for by wake-ups are at least so far apart.
+const AUDIT_GAP_MIN: Duration = Duration::from_millis(100);
 /// Wait after the store failed, doubled up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// Longest wait after the store failed.
@@ -53,7 +55,7 @@ pub(crate) type PlannerSender = mpsc::Sender<Input>;
 #[derive(Debug)]
 pub(crate) enum Input {
     /// An attempt ended.
-    Outcome(OutcomeInput),
+    Outcome(Box<OutcomeInput>),
     /// A run was started.
     Started(Uuid),
 }
@@ -147,6 +149,7 @@ struct Owner<'a> {
     queue: bool,
     next_poll: Instant,
     next_audit: Instant,
+    last_audit: Instant,
     /// Where the audit's round through known runs goes on.
     cursor: Option<Uuid>,
     buffer: Vec<Input>,
@@ -163,6 +166,7 @@ impl<'a> Owner<'a> {
             queue: true,
             next_poll: now + duty.poll_interval,
             next_audit: now,
+            last_audit: now,
             cursor: None,
             buffer: Vec::with_capacity(BATCH_MAX),
         }
@@ -190,7 +194,10 @@ impl<'a> Owner<'a> {
                     }
                 }
                 () = self.duty.signals.queueing.notified() => self.queue = true,
-                () = self.duty.signals.audit.notified() => self.next_audit = Instant::now(),
+                () = self.duty.signals.audit.notified() => {
+                    let soon = self.last_audit + AUDIT_GAP_MIN;
+                    self.next_audit = self.next_audit.min(soon.max(Instant::now()));
+                }
                 () = tokio::time::sleep_until(until) => {}
             }
         }
@@ -222,6 +229,7 @@ impl<'a> Owner<'a> {
         }
         self.due_timers();
         if now >= self.next_audit {
+            self.last_audit = now;
             self.next_audit = now + self.duty.audit_interval;
             self.audit().await?;
         }

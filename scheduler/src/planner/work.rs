@@ -38,7 +38,7 @@ impl Work {
     pub(super) fn add(&mut self, input: Input) {
         match input {
             Input::Outcome(input) => {
-                self.runs.entry(input.outcome.run_key()).or_default().outcomes.push(input);
+                self.runs.entry(input.outcome.run_key()).or_default().outcomes.push(*input);
             }
             Input::Started(run) => self.reload(run),
         }
