@@ -69,7 +69,7 @@ classes! {
     ApiAnswerLost = "API answer lost",
     /// It takes seconds.
     ApiSlow = "API slow",
-    /// The API is away for all workers.
+    /// The web process is away: for all workers, and its heartbeats stop.
     ApiOutage = "API outage",
     /// A scheduler is dropped at whatever it awaits.
     SchedulerCrash = "scheduler crash",
@@ -211,9 +211,14 @@ impl Faults {
         lock(&self.outages).insert(fault, until);
     }
 
+    /// Whether an outage is on.
+    pub(crate) fn outage_is_on(&self, fault: Fault) -> bool {
+        lock(&self.outages).get(&fault).is_some_and(|until| *until > Instant::now())
+    }
+
     /// Whether an outage is on; counts the call that met it.
     pub(crate) fn is_out(&self, fault: Fault) -> bool {
-        let out = lock(&self.outages).get(&fault).is_some_and(|until| *until > Instant::now());
+        let out = self.outage_is_on(fault);
         if out {
             self.bit(fault, 1);
         }

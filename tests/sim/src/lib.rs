@@ -19,6 +19,7 @@ mod store;
 mod summary;
 mod time;
 mod trace;
+mod web;
 mod workload;
 mod world;
 

@@ -29,8 +29,11 @@ const ACTS: [Fault; 10] = [
 pub(crate) async fn run(fleet: Arc<Fleet>, until: Instant) {
     let world = Arc::clone(&fleet.world);
     let acts: Vec<Fault> = ACTS.into_iter().filter(|act| world.faults.has(*act)).collect();
-    while Instant::now() < until {
+    loop {
         sleep(world.rng.millis(300, 6_000)).await;
+        if Instant::now() >= until {
+            return;
+        }
         if let Some(act) = world.rng.pick(&acts) {
             perform(&fleet, *act).await;
         }

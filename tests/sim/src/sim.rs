@@ -101,7 +101,7 @@ async fn one(seed: u64, bug: Option<Bug>) -> Report {
     if PANICS.with(Cell::get) > 0 {
         world.violate(Violation { promise: "panic", text: "a task panicked".to_owned() });
     }
-    let stale = fleet.counter("tradewind_stale_writes_total");
+    let stale = fleet.counter("tradewind_stale_writes_refused_total");
     world.count("stale writes refused by schedulers", stale);
     Report {
         seed,
@@ -132,6 +132,7 @@ async fn prepare(world: &Arc<World>) -> Arc<Fleet> {
     let service =
         ExecutionService::new(ExecutionOptions::default(), Arc::new(store), clock, &web.registry)
             .expect("a new registry has no metrics");
+    tokio::spawn(crate::web::heartbeat(Arc::clone(world), web));
     Fleet::new(world, service)
 }
 

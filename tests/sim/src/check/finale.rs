@@ -78,23 +78,17 @@ pub(crate) fn finale(world: &World) -> Result<(), Violation> {
             return broken("S2", format!("{} changed without a commit", run.info.run_id));
         }
         let spec = world.workload.dag(&run.info.dag_id);
-        let requested = skip_requests(&run, &executions);
         for task in &spec.tasks {
             let Some(row) = run.tasks.get(&task.task_id) else {
                 return broken("S1", format!("{} has no row", name_of(&run.info, &task.task_id)));
             };
             accounting(&run, row, &executions)?;
-            ending(&run, spec, task, row, requested)?;
+            ending(&run, spec, task, row)?;
             result(world, &run, row)?;
         }
         run_state(&run, spec)?;
     }
     Ok(())
-}
-
-/// Whether any branch of this world may have skipped tasks of the run.
-fn skip_requests(run: &RunView, _executions: &BTreeMap<AttemptId, Execution>) -> bool {
-    run.tasks.values().any(|task| task.skip_requested)
 }
 
 fn attempts_of<'a>(run: &'a RunView, task: &TaskInstance) -> Vec<&'a AttemptRow> {
@@ -159,7 +153,6 @@ fn ending(
     spec: &DagSpec,
     task: &TaskSpec,
     row: &TaskInstance,
-    skip_requested: bool,
 ) -> Result<(), Violation> {
     let up = oracle::upstream_states(run, task);
     let may_run = oracle::may_run(task.trigger_rule, &up, &oracle::setups(spec, task));
@@ -185,10 +178,9 @@ fn ending(
     let cut_short = row.skip_requested
         || (spec.fail_fast && run.tasks.values().any(|t| t.state == TaskState::Failed))
         || (spec.dagrun_timeout.is_some() && run.info.state == RunState::Failed);
-    if cut_short && !matches!(last, Some(OutcomeState::Success)) {
+    if cut_short {
         allowed.push(TaskState::Skipped);
     }
-    let _ = skip_requested;
     if allowed.contains(&row.state) {
         return Ok(());
     }
