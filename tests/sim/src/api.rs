@@ -12,7 +12,7 @@ use tradewind_proto::execution::{
 use tradewind_web::{ExecutionError, ExecutionService};
 use tradewind_worker::{ApiError, ExecutionApi};
 
-use crate::faults::{API, Fate, Fault};
+use crate::faults::{API, Fate, Fault, SLOW};
 use crate::life::Life;
 use crate::world::World;
 
@@ -40,7 +40,10 @@ impl FaultyApi {
                 return Err(away("simulated outage"));
             }
             let fate = faults.fate(API, rng);
-            self.world.tick(what);
+            if fate != Fate::Works || delay >= SLOW {
+                self.world.troubled(what);
+            }
+            self.world.call(&self.life, what);
             if fate == Fate::Refused {
                 return Err(away("simulated failure before the effect"));
             }

@@ -129,6 +129,8 @@ pub(crate) const API: SeamFaults = SeamFaults {
     slow: Fault::ApiSlow,
 };
 
+/// Calls that take longer were hit by a fault.
+pub(crate) const SLOW: Duration = Duration::from_millis(100);
 /// Longest extra delay of a slow call. Below the worker's patience with a heartbeat.
 const SLOW_MS_MAX: u64 = 4_000;
 /// A class is switched off in so many of 1000 worlds: faults are also to be seen alone.

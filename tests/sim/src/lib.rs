@@ -29,7 +29,7 @@ pub use faults::Fault;
 pub use sim::{Report, simulate};
 pub use summary::Summary;
 pub use trace::Event;
-pub use world::{Bug, Violation};
+pub use world::{Bug, Options, Violation};
 
 /// Locks; a panic elsewhere is reported by the simulation itself.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,14 +1,14 @@
-//! `tradewind-sim --seed N` replays one seed and prints what happened; `--seeds M [--from K]` runs
-//! many and prints which faults have bitten.
+//! `tradewind-sim --seed N` replays one seed and prints what happened (`--calls`: every single call);
+//! `--seeds M [--from K]` runs many and prints which faults have bitten.
 
 use std::process::{Command, ExitCode};
 
-use tradewind_sim::{Report, Summary, simulate};
+use tradewind_sim::{Options, Report, Summary, simulate};
 
 /// Events shown of a seed that failed.
 const LAST_EVENTS: usize = 50;
 
-const USAGE: &str = "usage: tradewind-sim --seed N | --seeds M [--from K]";
+const USAGE: &str = "usage: tradewind-sim --seed N [--calls] | --seeds M [--from K]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         args.get(at + 1)?.parse::<u64>().ok()
     };
     match (option("--seed"), option("--seeds")) {
-        (Some(seed), None) => one(seed),
+        (Some(seed), None) => one(seed, args.iter().any(|arg| arg == "--calls")),
         (None, Some(count)) => many(option("--from").unwrap_or(0), count),
         _ => {
             eprintln!("{USAGE}");
@@ -26,8 +26,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn one(seed: u64) -> ExitCode {
-    let report = simulate(seed, None);
+fn one(seed: u64, calls: bool) -> ExitCode {
+    let report = simulate(seed, Options { calls, ..Options::default() });
     for event in &report.events {
         println!("{event}");
     }
@@ -43,7 +43,7 @@ fn many(from: u64, count: u64) -> ExitCode {
     let mut summary = Summary::default();
     let mut failed = Vec::new();
     for seed in from..from.saturating_add(count) {
-        let report = simulate(seed, None);
+        let report = simulate(seed, Options::default());
         summary.add(&report);
         if report.violation.is_some() {
             fail(&report, LAST_EVENTS);

@@ -44,7 +44,7 @@ impl FaultyResults {
             sleep(delay / 2).await;
             self.life.gate().await;
             let fate = faults.fate(RESULTS, rng);
-            self.world.tick(what);
+            self.world.call(&self.life, what);
             if fate == Fate::Refused {
                 return Err(unavailable("failure before the effect"));
             }

@@ -20,7 +20,7 @@ use crate::rng::Rng;
 use crate::time::{SimClock, epoch};
 use crate::trace::Event;
 use crate::workload::Trigger;
-use crate::world::{Bug, Violation, World};
+use crate::world::{Options, Violation, World};
 use crate::{lock, nemesis};
 
 /// Virtual time without any task instance or run moving, after the last fault, that counts as stuck:
@@ -66,11 +66,11 @@ fn count_panics() {
     });
 }
 
-/// Simulates one seed, with a planted defect if asked.
+/// Simulates one seed.
 ///
 /// # Panics
 /// When the runtime or an in-memory database cannot be made.
-pub fn simulate(seed: u64, bug: Option<Bug>) -> Report {
+pub fn simulate(seed: u64, options: Options) -> Report {
     count_panics();
     PANICS.with(|count| count.set(0));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -78,13 +78,13 @@ pub fn simulate(seed: u64, bug: Option<Bug>) -> Report {
         .start_paused(true)
         .build()
         .expect("a runtime without I/O can be made");
-    runtime.block_on(Box::pin(one(seed, bug)))
+    runtime.block_on(Box::pin(one(seed, options)))
 }
 
-async fn one(seed: u64, bug: Option<Bug>) -> Report {
+async fn one(seed: u64, options: Options) -> Report {
     let rng = Arc::new(Rng::new(seed));
     let store = Arc::new(SqliteStore::in_memory_inline().expect("a database in memory"));
-    let world = World::new(rng, SimClock::start(), bug, store);
+    let world = World::new(rng, SimClock::start(), options, store);
     let fleet = prepare(&world).await;
     let accepted = Arc::new(Mutex::new(BTreeSet::new()));
     let (chaos, quiet) = tokio::select! {

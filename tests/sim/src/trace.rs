@@ -24,19 +24,20 @@ impl std::fmt::Display for Event {
 struct Inner {
     events: Vec<Event>,
     hash: u64,
+    /// Keep every call, too.
+    calls: bool,
 }
 
 /// The events of one simulation.
 #[derive(Debug)]
 pub(crate) struct Trace(Mutex<Inner>);
 
-impl Default for Trace {
-    fn default() -> Self {
-        Self(Mutex::new(Inner { events: Vec::new(), hash: 0xcbf2_9ce4_8422_2325 }))
-    }
-}
-
 impl Trace {
+    /// An empty trace, which keeps every single call if asked.
+    pub(crate) fn new(calls: bool) -> Self {
+        Self(Mutex::new(Inner { events: Vec::new(), hash: 0xcbf2_9ce4_8422_2325, calls }))
+    }
+
     /// Records an event.
     pub(crate) fn add(&self, at_us: u64, text: String) {
         let mut inner = lock(&self.0);
@@ -44,9 +45,14 @@ impl Trace {
         inner.events.push(Event { at_us, text });
     }
 
-    /// Records an event in the hash only: too frequent to keep.
-    pub(crate) fn tick(&self, at_us: u64, text: &str) {
-        lock(&self.0).mix(at_us, text);
+    /// Records a call that took effect, usually in the hash only: too frequent to keep.
+    pub(crate) fn call(&self, at_us: u64, who: &str, what: &str) {
+        let mut inner = lock(&self.0);
+        inner.mix(at_us, who);
+        inner.mix(at_us, what);
+        if inner.calls {
+            inner.events.push(Event { at_us, text: format!("{who} calls {what}") });
+        }
     }
 
     pub(crate) fn hash(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -35,6 +36,15 @@ pub enum Bug {
     NoPoolLimit,
 }
 
+/// How to simulate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// A defect to plant.
+    pub bug: Option<Bug>,
+    /// Keep every call at every seam among the events.
+    pub calls: bool,
+}
+
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -53,6 +63,9 @@ pub(crate) struct Execution {
     pub(crate) ended: Option<OutcomeState>,
 }
 
+/// A lease and the longest single call.
+const TROUBLE_LASTS: Duration = Duration::from_secs(15);
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -67,6 +80,8 @@ pub(crate) struct World {
     pub(crate) checker: Mutex<Checker>,
     pub(crate) executions: Mutex<BTreeMap<AttemptId, Execution>>,
     pub(crate) tallies: Mutex<BTreeMap<&'static str, u64>>,
+    /// When a heartbeat last met a fault of its own, not an outage.
+    beat_trouble: Mutex<Option<Instant>>,
     violation: Mutex<Option<Violation>>,
     pub(crate) over: Notify,
 }
@@ -75,7 +90,7 @@ impl World {
     pub(crate) fn new(
         rng: Arc<Rng>,
         clock: SimClock,
-        bug: Option<Bug>,
+        options: Options,
         store: Arc<SqliteStore>,
     ) -> Arc<Self> {
         let workload = Workload::draw(&rng);
@@ -84,12 +99,13 @@ impl World {
             checker: Mutex::new(Checker::new(&workload)),
             rng,
             clock,
-            trace: Trace::default(),
-            bug,
+            trace: Trace::new(options.calls),
+            bug: options.bug,
             workload,
             store,
             executions: Mutex::default(),
             tallies: Mutex::default(),
+            beat_trouble: Mutex::default(),
             violation: Mutex::default(),
             over: Notify::new(),
         })
@@ -104,9 +120,9 @@ impl World {
         self.trace.add(self.clock.elapsed_us(), text.into());
     }
 
-    /// Records an event that is too frequent to keep, in the hash only.
-    pub(crate) fn tick(&self, text: &str) {
-        self.trace.tick(self.clock.elapsed_us(), text);
+    /// Records that a process's call got through to its effect.
+    pub(crate) fn call(&self, life: &Life, what: &str) {
+        self.trace.call(self.clock.elapsed_us(), &life.name, what);
     }
 
     /// Counts something for the summary.
@@ -149,8 +165,19 @@ impl World {
         }
     }
 
+    /// A call met a fault of its own. Several in a row on heartbeats can cost a healthy attempt its
+    /// lease: that is not the outage that S13 is about.
+    pub(crate) fn troubled(&self, what: &str) {
+        if what.ends_with("heartbeat") {
+            *lock(&self.beat_trouble) = Some(Instant::now());
+        }
+    }
+
     /// Whether the worker of an attempt that was declared lost was well all the time.
     fn healthy(&self, attempt: AttemptId) -> Option<String> {
+        if lock(&self.beat_trouble).is_some_and(|at| at.elapsed() < TROUBLE_LASTS) {
+            return None;
+        }
         let executions = lock(&self.executions);
         let execution = executions.get(&attempt)?;
         if execution.ended.is_some() || execution.life.suffered_since(execution.started) {

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use tradewind_sim::{Bug, Report, Summary, simulate};
+use tradewind_sim::{Bug, Options, Report, Summary};
 
 /// Wall time that one batch may take before it ends early; the seeds run are then fewer, never none.
 const BATCH_SECONDS_MAX: u64 = 600;
+
+fn simulate(seed: u64) -> Report {
+    tradewind_sim::simulate(seed, Options::default())
+}
 
 fn promise(report: &Report) -> Option<&'static str> {
     report.violation.as_ref().map(|violation| violation.promise)
@@ -28,7 +32,7 @@ fn batch(from: u64, count: u64) {
     let started = Instant::now();
     let mut summary = Summary::default();
     for seed in from..from + count {
-        let report = simulate(seed, None);
+        let report = simulate(seed);
         must_hold(&report);
         summary.add(&report);
         assert!(started.elapsed() < Duration::from_secs(BATCH_SECONDS_MAX), "seed {seed} is late");
@@ -51,24 +55,26 @@ fn promises_hold_on_the_next_seeds() {
 #[test]
 fn seeds_that_found_something_stay_quiet() {
     for seed in [2, 8, 25] {
-        must_hold(&simulate(seed, None));
+        must_hold(&simulate(seed));
     }
 }
 
 #[test]
 fn a_seed_gives_the_same_trace_twice() {
     for seed in [5, 41, 77] {
-        let (first, second) = (simulate(seed, None), simulate(seed, None));
+        let (first, second) = (simulate(seed), simulate(seed));
         assert_eq!(first.hash, second.hash, "seed {seed}");
         assert_eq!(first.events.len(), second.events.len(), "seed {seed}");
         assert!(first.events.len() > 100, "seed {seed} does something");
     }
-    assert_ne!(simulate(1, None).hash, simulate(2, None).hash);
+    assert_ne!(simulate(1).hash, simulate(2).hash);
 }
 
 /// Runs seeds with a planted defect until a checker sees it.
 fn caught(bug: Bug, promises: &[&str]) {
-    let found = (0..40).find_map(|seed| promise(&simulate(seed, Some(bug))));
+    let found = (0..40).find_map(|seed| {
+        promise(&tradewind_sim::simulate(seed, Options { bug: Some(bug), calls: false }))
+    });
     let found = found.unwrap_or("nothing");
     assert!(promises.contains(&found), "{bug:?} was reported as {found}, not as {promises:?}");
 }

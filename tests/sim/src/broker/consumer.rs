@@ -42,7 +42,7 @@ impl FaultyConsumer {
             Err(Error::Closed) => self.reconnect().await.map(|()| Vec::new()),
             Err(error) => Err(error),
             Ok(batch) => {
-                world.tick("delivered");
+                world.call(&self.handle.life, "delivered");
                 Ok(batch.into_iter().map(|one| FaultySettle::wrap(&self.handle, one)).collect())
             }
         }

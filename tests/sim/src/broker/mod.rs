@@ -82,7 +82,7 @@ impl FaultyBroker {
             sleep(faults.delay(BROKER, rng)).await;
             self.life.gate().await;
             let fate = faults.fate(BROKER, rng);
-            self.world.tick(what);
+            self.world.call(&self.life, what);
             if fate == Fate::Refused {
                 return Err(unavailable("failure before the effect"));
             }

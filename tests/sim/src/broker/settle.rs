@@ -10,6 +10,7 @@ use tradewind_proto::Timestamp;
 use super::{FaultyBroker, unavailable};
 use crate::faults::{BROKER, Fate};
 use crate::life::Held;
+use crate::world::Violation;
 
 #[derive(Debug)]
 pub(super) struct FaultySettle {
@@ -54,7 +55,9 @@ impl FaultySettle {
                 How::Release => delivery.release().await,
                 How::RequeueAt(at) => delivery.requeue_at(at).await,
                 How::DeadLetter(reason) => {
-                    world.note(format!("dead letter: {reason}"));
+                    // Every message here was published by a scheduler of ours.
+                    let text = format!("a good message was buried: {reason}");
+                    world.violate(Violation { promise: "S3", text });
                     delivery.dead_letter(reason).await
                 }
             }?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::time::sleep;
 use tradewind_store::Error;
 
-use crate::faults::{Fate, Fault, STORE};
+use crate::faults::{Fate, Fault, SLOW, STORE};
 use crate::life::Life;
 use crate::world::World;
 
@@ -41,7 +41,10 @@ impl FaultyStore {
                 return Err(Error::Unavailable("simulated outage".to_owned()));
             }
             let fate = faults.fate(STORE, rng);
-            self.world.tick(what);
+            if fate != Fate::Works || delay >= SLOW {
+                self.world.troubled(what);
+            }
+            self.world.call(&self.life, what);
             if fate == Fate::Refused {
                 self.world.note(format!("{} {what}: refused", self.life.name));
                 return Err(Error::Unavailable("simulated failure before the effect".to_owned()));
