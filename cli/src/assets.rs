@@ -42,9 +42,8 @@ pub(crate) fn extract_python(home: &Path) -> io::Result<PathBuf> {
 /// The bundled example DAGs: file name and text.
 pub(crate) fn example_dags() -> Vec<(String, Vec<u8>)> {
     const FOLDER: &str = "tradewind_host/example_dags/";
-    let names = PythonFiles::iter().filter(|name| {
-        name.strip_prefix(FOLDER).is_some_and(|rest| rest.starts_with("example_"))
-    });
+    let names = PythonFiles::iter()
+        .filter(|name| name.strip_prefix(FOLDER).is_some_and(|rest| rest.starts_with("example_")));
     names
         .filter_map(|name| {
             let file = PythonFiles::get(&name)?;

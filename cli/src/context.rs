@@ -41,11 +41,7 @@ impl Context {
 
     /// A context for a configuration made elsewhere.
     pub(crate) fn with_config(config: Config) -> Self {
-        Self {
-            config: Arc::new(config),
-            clock: Arc::new(SystemClock),
-            ids: Arc::new(SystemIds),
-        }
+        Self { config: Arc::new(config), clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) }
     }
 
     /// Opens the store; the schema must be this build's.
@@ -59,7 +55,8 @@ impl Context {
     pub(crate) async fn store_unchecked(&self) -> Result<Arc<dyn Store>, Failure> {
         fs::create_dir_all(&self.config.home)
             .map_err(|e| Failure::new(format!("{}: {e}", self.config.home.display())))?;
-        Ok(tradewind_store::open(self.config.text("database", "url"), &StoreOptions::default()).await?)
+        Ok(tradewind_store::open(self.config.text("database", "url"), &StoreOptions::default())
+            .await?)
     }
 
     /// Opens the broker.
@@ -124,8 +121,12 @@ impl Context {
         let token = format!("{}{}", uuid_text(), uuid_text());
         let staging = path.with_extension(format!("{}.tmp", std::process::id()));
         fs::create_dir_all(&self.config.home)?;
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staging)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&staging)?;
         file.write_all(token.as_bytes())?;
         file.sync_all()?;
         // A hard link fails if another process was first: then its token is the one.
@@ -150,7 +151,7 @@ impl Context {
 }
 
 fn uuid_text() -> String {
-    #[expect(clippy::disallowed_methods, reason = "a secret, not an id: time-ordered would be weaker")]
+    // A secret, not an id: a time-ordered one would be weaker.
     uuid::Uuid::new_v4().simple().to_string()
 }
 
@@ -172,16 +173,15 @@ fn home(cli: &Cli) -> Result<PathBuf, Failure> {
     std::path::absolute(&path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
 }
 
-fn config_file(
-    cli: &Cli,
-    home: &std::path::Path,
-) -> Result<Option<(PathBuf, String)>, Failure> {
+fn config_file(cli: &Cli, home: &std::path::Path) -> Result<Option<(PathBuf, String)>, Failure> {
     let path = cli.config.clone().unwrap_or_else(|| home.join("tradewind.toml"));
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some((path, text))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && cli.config.is_none() => {
             Ok(None)
         }
-        Err(error) => Err(Failure::usage(format!("configuration file {}: {error}", path.display()))),
+        Err(error) => {
+            Err(Failure::usage(format!("configuration file {}: {error}", path.display())))
+        }
     }
 }

@@ -33,7 +33,8 @@ pub(crate) async fn run(context: &Context, args: TestArgs) -> Result<(), Failure
     plan.worker.dags_folder.clone_from(&folder);
     let parsed = parse(&plan, &file).await?;
 
-    let store: Arc<dyn Store> = tradewind_store::open("sqlite://:memory:", &tradewind_store::Options::default()).await?;
+    let store: Arc<dyn Store> =
+        tradewind_store::open("sqlite://:memory:", &tradewind_store::Options::default()).await?;
     store.migrate().await?;
     let now = context.clock.now();
     let sync = FileSync { fileloc: file, dags: parsed.dags, error: None, paused_by_default: false };

@@ -51,11 +51,8 @@ fn grid(columns: &[&str], rows: &[Row], separator: &str, ruled: bool) -> String 
         .collect();
     let mut text = String::new();
     for (number, line) in lines.iter().enumerate() {
-        let cells: Vec<String> = line
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text.push_str(cells.join(separator).trim_end());
         text.push('\n');
         if ruled && number == 0 {

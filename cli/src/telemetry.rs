@@ -49,8 +49,9 @@ pub(crate) fn init(config: &Config, role: &'static str) -> Result<Telemetry, Con
         Some(endpoint) => Some(tracer_provider(endpoint, role)?),
         None => None,
     };
-    let traces =
-        provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("tradewind")));
+    let traces = provider
+        .as_ref()
+        .map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("tradewind")));
     tracing_subscriber::registry().with(traces).with(logs.with_filter(filter)).init();
     Ok(Telemetry(provider))
 }

@@ -342,9 +342,11 @@ async fn depends_on_past_moves_when_the_past_does() {
         upstream_ended_at: None,
         prev_success_interval: None,
     };
+    let freed = tokio::time::Instant::now();
     world.send(&world.outcome(&first.workload, &claimed, OutcomeState::Success)).await;
     let second = worker.ran.recv().await.unwrap();
     let third = worker.ran.recv().await.unwrap();
+    assert!(freed.elapsed() < Duration::from_millis(500), "waited {:?}", freed.elapsed());
     assert!(first.workload.run_id < second.workload.run_id);
     assert!(second.workload.run_id < third.workload.run_id);
     scheduler.stop().await;

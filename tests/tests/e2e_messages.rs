@@ -26,6 +26,15 @@ fn connect(redis: &Redis) -> redis::Connection {
     client.get_connection().expect("connection")
 }
 
+/// All messages of a queue: kombu keeps one list per priority step.
+fn all(server: &mut redis::Connection, queue: &str) -> Vec<String> {
+    let steps = ["", "\u{6}\u{16}3", "\u{6}\u{16}6", "\u{6}\u{16}9"];
+    let lists = steps.iter().map(|step| {
+        server.lrange::<_, Vec<String>>(format!("{queue}{step}"), 0, -1).expect("range")
+    });
+    lists.flatten().collect()
+}
+
 /// A message in kombu's envelope with a body in base64.
 fn envelope(content_type: &str, task: &str, body: &str) -> String {
     json!({
@@ -49,10 +58,7 @@ fn bad_messages_go_to_the_dead_letter_queue_with_their_reason() {
     let mut server = connect(&redis);
     // A real workload whose signature is broken by one bit.
     fleet.trigger("etl", "r0");
-    let good: String = until("a message", LIMIT, || {
-        let found: Vec<String> = server.lrange("default", 0, -1).expect("range");
-        found.into_iter().next()
-    });
+    let good: String = until("a message", LIMIT, || all(&mut server, "default").into_iter().next());
     let mut forged: Value = serde_json::from_str(&good).expect("an envelope");
     let body = forged["body"].as_str().expect("body").to_owned();
     let last = body.trim_end_matches('=').len() - 3;
@@ -66,7 +72,10 @@ fn bad_messages_go_to_the_dead_letter_queue_with_their_reason() {
         ("this is no envelope".to_owned(), "envelope"),
         (envelope(frame, "tradewind.workload", "bm8gZnJhbWU="), "malformed frame"),
         (envelope("application/x-unheard-of", "tradewind.workload", "e30="), "content type"),
-        (envelope("application/x-python-serialize", "tradewind.workload", "gASVAAAA"), "pickle"),
+        (
+            envelope("application/x-python-serialize", "tradewind.workload", "gASVAAAA"),
+            "python-serialize",
+        ),
         (envelope("application/json", "no.such.task", "W10="), "no.such.task"),
         (forged.to_string(), "signature"),
         (envelope(frame, "tradewind.workload", &huge), "limit"),
@@ -81,7 +90,7 @@ fn bad_messages_go_to_the_dead_letter_queue_with_their_reason() {
     let runs = fleet.wait_for_runs("etl", 10, Duration::from_secs(60));
     assert!(runs.iter().all(|run| run["state"] == "success"), "good messages all complete");
     let dead: Vec<String> = until("dead letters", LIMIT, || {
-        let dead: Vec<String> = server.lrange("default.dlq", 0, -1).expect("range");
+        let dead = all(&mut server, "default.dlq");
         (dead.len() == cases.len()).then_some(dead)
     });
     let reasons: Vec<String> = dead
@@ -106,12 +115,12 @@ fn doubled_messages_run_once() {
     fleet.wait_for_dag("queued");
     fleet.trigger("queued", "q1");
     let mut server = connect(&redis);
-    let all: Vec<String> = until("40 messages", LIMIT, || {
-        let found: Vec<String> = server.lrange("default", 0, -1).expect("range");
+    let messages: Vec<String> = until("40 messages", LIMIT, || {
+        let found = all(&mut server, "default");
         (found.len() == 40).then_some(found)
     });
     for copy in 0..2 {
-        for (number, text) in all.iter().enumerate() {
+        for (number, text) in messages.iter().enumerate() {
             let mut message: Value = serde_json::from_str(text).expect("an envelope");
             message["properties"]["delivery_tag"] = format!("copy-{copy}-{number}").into();
             let _length: i64 = server.lpush("default", message.to_string()).expect("push");
@@ -121,10 +130,7 @@ fn doubled_messages_run_once() {
     let _two = fleet.start(&["worker", "-c", "8", "-n", "two@host"]);
     let runs = fleet.wait_for_runs("queued", 1, Duration::from_secs(60));
     assert_eq!(runs[0]["state"], "success");
-    until("the queue to be empty", LIMIT, || {
-        let length: i64 = server.llen("default").expect("length");
-        (length == 0).then_some(())
-    });
+    until("the queue to be empty", LIMIT, || all(&mut server, "default").is_empty().then_some(()));
     let begun = ledger.counts("begin");
     assert_eq!(begun.len(), 40);
     assert!(begun.values().all(|count| *count == 1), "{begun:?}");

@@ -32,6 +32,7 @@ fn the_bundled_etl_succeeds_in_a_fresh_home() {
     let port = free_port();
     let mut role = fleet.start(&["standalone", "--port", &port.to_string()]);
     let start = Instant::now();
+    fleet.wait_for_dag("example_etl");
     let run = until("example_etl to succeed", LIMIT, || {
         let runs = fleet.env.rows(&["dags", "list-runs", "example_etl"]);
         runs.into_iter().find(|run| run["state"] == "success")

@@ -42,7 +42,7 @@ impl Server {
             execution: execution.expect("metrics register"),
             clock,
             ids: Arc::new(SystemIds),
-            registry,
+            registries: vec![registry],
             queues: Vec::new(),
         };
         let base_url = Some(format!("http://flows.example{prefix}"));

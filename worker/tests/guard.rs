@@ -2,6 +2,7 @@
 //!
 //! Runs without the test harness: the same program is the test, the worker (`worker <folder>`) and
 //! the guard (`guard --instance <id>`).
+#![expect(clippy::disallowed_methods, reason = "other processes give no signal to await")]
 
 mod support;
 

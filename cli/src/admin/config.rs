@@ -7,16 +7,19 @@ use crate::failure::Failure;
 use crate::output::{Format, print, row};
 
 pub(crate) fn list(config: &Config, format: Format) -> Result<(), Failure> {
-    let mut rows: Vec<_> = KEYS.iter().map(|key| {
-        let setting = config.setting(key.section, key.name);
-        row([
-            ("section", json!(key.section)),
-            ("key", json!(key.name)),
-            ("value", json!(redact(key.kind, &setting.text))),
-            ("source", json!(setting.source)),
-            ("meaning", json!(key.doc)),
-        ])
-    }).collect();
+    let mut rows: Vec<_> = KEYS
+        .iter()
+        .map(|key| {
+            let setting = config.setting(key.section, key.name);
+            row([
+                ("section", json!(key.section)),
+                ("key", json!(key.name)),
+                ("value", json!(redact(key.kind, &setting.text))),
+                ("source", json!(setting.source)),
+                ("meaning", json!(key.doc)),
+            ])
+        })
+        .collect();
     rows.extend(config.routes.iter().map(|(pattern, queue)| {
         row([
             ("section", json!("routes")),

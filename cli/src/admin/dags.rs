@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tradewind_engine::trigger::ManualRequest;
 use tradewind_proto::clock::{Ids as _, SystemIds};
 use tradewind_proto::state::RunState;
 use tradewind_store::Store;
@@ -22,17 +23,22 @@ async fn known(store: &dyn Store, dag_id: &str) -> Result<DagRow, Failure> {
 }
 
 pub(crate) async fn list(store: &dyn Store, format: Format) -> Result<(), Failure> {
-    let rows: Vec<_> = store.dags(false).await?.iter().map(|dag| {
-        row([
-            ("dag_id", json!(dag.dag_id)),
-            ("fileloc", json!(dag.spec.fileloc)),
-            ("owners", json!(dag.spec.owners)),
-            ("is_paused", json!(dag.is_paused)),
-            ("schedule", json!(dag.spec.schedule_text)),
-            ("next_run", time(dag.next_run.map(|next| next.run_after))),
-            ("airflow_generation", json!(dag.spec.generation)),
-        ])
-    }).collect();
+    let rows: Vec<_> = store
+        .dags(false)
+        .await?
+        .iter()
+        .map(|dag| {
+            row([
+                ("dag_id", json!(dag.dag_id)),
+                ("fileloc", json!(dag.spec.fileloc)),
+                ("owners", json!(dag.spec.owners)),
+                ("is_paused", json!(dag.is_paused)),
+                ("schedule", json!(dag.spec.schedule_text)),
+                ("next_run", time(dag.next_run.map(|next| next.run_after))),
+                ("airflow_generation", json!(dag.spec.generation)),
+            ])
+        })
+        .collect();
     let columns =
         ["dag_id", "fileloc", "owners", "is_paused", "schedule", "next_run", "airflow_generation"];
     Ok(print(format, &columns, &rows)?)
@@ -40,22 +46,34 @@ pub(crate) async fn list(store: &dyn Store, format: Format) -> Result<(), Failur
 
 pub(crate) async fn show(store: &dyn Store, dag_id: &str, format: Format) -> Result<(), Failure> {
     let dag = known(store, dag_id).await?;
-    let rows: Vec<_> = dag.spec.tasks.iter().map(|task| {
-        row([
-            ("task_id", json!(task.task_id)),
-            ("operator", json!(task.operator)),
-            ("upstream", json!(task.upstream)),
-            ("trigger_rule", json!(task.trigger_rule)),
-            ("queue", json!(task.queue)),
-            ("retries", json!(task.retries)),
-        ])
-    }).collect();
+    let rows: Vec<_> = dag
+        .spec
+        .tasks
+        .iter()
+        .map(|task| {
+            row([
+                ("task_id", json!(task.task_id)),
+                ("operator", json!(task.operator)),
+                ("upstream", json!(task.upstream)),
+                ("trigger_rule", json!(task.trigger_rule)),
+                ("queue", json!(task.queue)),
+                ("retries", json!(task.retries)),
+            ])
+        })
+        .collect();
     let columns = ["task_id", "operator", "upstream", "trigger_rule", "queue", "retries"];
     Ok(print(format, &columns, &rows)?)
 }
 
 const RUN_COLUMNS: [&str; 8] = [
-    "dag_id", "run_id", "state", "run_type", "logical_date", "execution_date", "start_date", "end_date",
+    "dag_id",
+    "run_id",
+    "state",
+    "run_type",
+    "logical_date",
+    "execution_date",
+    "start_date",
+    "end_date",
 ];
 
 fn run_row(run: &RunRow) -> crate::output::Row {
@@ -92,18 +110,23 @@ pub(crate) async fn list_runs(
 }
 
 pub(crate) async fn list_import_errors(store: &dyn Store, format: Format) -> Result<(), Failure> {
-    let rows: Vec<_> = store.import_errors().await?.iter().map(|found| {
-        let place = match found.error.line {
-            Some(line) => format!("{}:{line}", found.fileloc),
-            None => found.fileloc.clone(),
-        };
-        row([
-            ("filepath", json!(found.fileloc)),
-            ("line", json!(found.error.line)),
-            ("error", json!(format!("{place}: {}", found.error.message))),
-            ("timestamp", time(Some(found.at))),
-        ])
-    }).collect();
+    let rows: Vec<_> = store
+        .import_errors()
+        .await?
+        .iter()
+        .map(|found| {
+            let place = match found.error.line {
+                Some(line) => format!("{}:{line}", found.fileloc),
+                None => found.fileloc.clone(),
+            };
+            row([
+                ("filepath", json!(found.fileloc)),
+                ("line", json!(found.error.line)),
+                ("error", json!(format!("{place}: {}", found.error.message))),
+                ("timestamp", time(Some(found.at))),
+            ])
+        })
+        .collect();
     Ok(print(format, &["filepath", "error", "timestamp"], &rows)?)
 }
 
@@ -140,8 +163,7 @@ pub(crate) fn manual_run(
     Ok(tradewind_store::manual::manual_run(
         &dag.spec,
         SystemIds.next(),
-        run_id,
-        logical_date,
+        ManualRequest { run_id, logical_date, ..ManualRequest::default() },
         conf,
         now,
     ))

@@ -17,7 +17,9 @@ use crate::failure::Failure;
 
 /// A time as listings show it: RFC 3339 with offset, microseconds kept; null when unset.
 pub(crate) fn time(at: Option<Timestamp>) -> Value {
-    at.map_or(Value::Null, |at| Value::String(at.display_with_offset(jiff::tz::Offset::UTC).to_string()))
+    at.map_or(Value::Null, |at| {
+        Value::String(at.display_with_offset(jiff::tz::Offset::UTC).to_string())
+    })
 }
 
 /// A date or time as people type it: RFC 3339, `2024-01-31`, or `2024-01-31T10:00` (UTC).

@@ -51,7 +51,14 @@ pub(crate) fn task_row(run: &RunRow, task: &TaskInstanceRow) -> Row {
 
 /// Columns of a state table.
 pub(crate) const TASK_COLUMNS: [&str; 9] = [
-    "dag_id", "run_id", "task_id", "state", "start_date", "end_date", "try_number", "queue",
+    "dag_id",
+    "run_id",
+    "task_id",
+    "state",
+    "start_date",
+    "end_date",
+    "try_number",
+    "queue",
     "hostname",
 ];
 

@@ -92,8 +92,8 @@ async fn drain(
         runtimes: Runtimes::none(),
         handlers: Handlers::default(),
     };
-    let worker = Worker::new(worker_options, deps)
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let worker =
+        Worker::new(worker_options, deps).map_err(|error| Failure::usage(error.to_string()))?;
     let shutdown = CancellationToken::new();
     let start = Instant::now();
     let running = tokio::spawn(worker.run(shutdown.clone()));

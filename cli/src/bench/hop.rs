@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tradewind_proto::state::RunState;
-use tradewind_store::{Options as StoreOptions, Store};
 use tradewind_store::model::RunRow;
+use tradewind_store::{Options as StoreOptions, Store};
 use tradewind_web::WebOptions;
 
 use super::{Percentiles, workloads};
@@ -34,15 +34,13 @@ async fn measure(
     args: &HopArgs,
     folder: &std::path::Path,
 ) -> Result<(), Failure> {
-    std::fs::write(
-        folder.join("bench.py"),
-        workloads::dag_file(args.tasks, args.fan_out),
-    )?;
+    std::fs::write(folder.join("bench.py"), workloads::dag_file(args.tasks, args.fan_out))?;
     let database = context.config.text("database", "url");
     let embedded = database.starts_with("sqlite");
     let store = if embedded {
         let path = folder.join("bench.db");
-        tradewind_store::open(&format!("sqlite:///{}", path.display()), &StoreOptions::default()).await?
+        tradewind_store::open(&format!("sqlite:///{}", path.display()), &StoreOptions::default())
+            .await?
     } else {
         context.store_unchecked().await?
     };

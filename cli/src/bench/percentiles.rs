@@ -29,7 +29,10 @@ mod tests {
     #[test]
     fn nearest_rank() {
         let sample = Percentiles::new((1..=100).rev().map(f64::from).collect());
-        assert_eq!([sample.at(50), sample.at(95), sample.at(99), sample.at(100)], [50.0, 95.0, 99.0, 100.0]);
+        assert_eq!(
+            [sample.at(50), sample.at(95), sample.at(99), sample.at(100)],
+            [50.0, 95.0, 99.0, 100.0]
+        );
         assert_eq!(Percentiles::new(vec![7.0]).at(50).to_bits(), 7.0_f64.to_bits());
         assert_eq!(Percentiles::new(Vec::new()).at(99).to_bits(), 0.0_f64.to_bits());
     }

@@ -135,10 +135,7 @@ fn plain(key: &Key, value: &toml::Value, source: &str) -> Result<String, ConfigE
 }
 
 /// Airflow's names: the ones that mean something here are taken, the rest is returned.
-fn read_airflow_env(
-    inputs: &Inputs,
-    settings: &mut Settings,
-) -> Result<Vec<String>, ConfigError> {
+fn read_airflow_env(inputs: &Inputs, settings: &mut Settings) -> Result<Vec<String>, ConfigError> {
     let mut known = Vec::new();
     for key in KEYS {
         // The first name listed is the newest one and wins.
@@ -150,9 +147,10 @@ fn read_airflow_env(
             }
         }
     }
-    let unknown = inputs.env.keys().filter(|name| {
-        name.starts_with("AIRFLOW__") && !known.contains(&name.as_str())
-    });
+    let unknown = inputs
+        .env
+        .keys()
+        .filter(|name| name.starts_with("AIRFLOW__") && !known.contains(&name.as_str()));
     Ok(unknown.cloned().collect())
 }
 
@@ -198,10 +196,7 @@ mod tests {
     fn later_layers_win_and_say_where_from() {
         let mut inputs = inputs(
             "[broker]\nurl = 'redis://a/0'\n[worker]\nqueues = ['a', 'b']\n",
-            &[
-                ("AIRFLOW__CELERY__BROKER_URL", "redis://b/0"),
-                ("TRADEWIND__WEB__PORT", "9000"),
-            ],
+            &[("AIRFLOW__CELERY__BROKER_URL", "redis://b/0"), ("TRADEWIND__WEB__PORT", "9000")],
         );
         inputs.flags.push(("worker", "concurrency", "-c", "3".to_owned()));
         let config = load(&inputs).expect("valid");

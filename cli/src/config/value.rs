@@ -18,7 +18,11 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), String> {
         },
         Kind::Bool => parse_bool(text).map(|_| ()).ok_or_else(|| "true or false".to_owned()),
         Kind::OneOf(words) => {
-            if words.contains(&text) { Ok(()) } else { Err(format!("one of {}", words.join(", "))) }
+            if words.contains(&text) {
+                Ok(())
+            } else {
+                Err(format!("one of {}", words.join(", ")))
+            }
         }
         Kind::Url(schemes) => check_url(schemes, text),
     }

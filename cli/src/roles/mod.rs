@@ -1,11 +1,12 @@
 //! The processes: each role builds its components from the configuration and runs until a signal.
 
 pub(crate) mod any_queue;
+pub(crate) mod api_heartbeat;
 pub(crate) mod embedded;
 pub(crate) mod guard;
 pub(crate) mod local_api;
-pub(crate) mod options;
 pub(crate) mod ops;
+pub(crate) mod options;
 pub(crate) mod scheduler;
 pub(crate) mod signals;
 pub(crate) mod standalone;

@@ -24,7 +24,8 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let store = context.store_unchecked().await?;
     store.migrate().await?;
     let shutdown = signals::shutdown()?;
-    let mut running = Embedded::start(context, Arc::clone(&store), Plan::from_config(context)?).await?;
+    let mut running =
+        Embedded::start(context, Arc::clone(&store), Plan::from_config(context)?).await?;
     if let Some(address) = running.web {
         info!("standalone ready on http://{address}, DAG files in {}", folder.display());
         eprintln!("Tradewind is at http://{address}   DAG files: {}", folder.display());

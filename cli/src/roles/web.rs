@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::info;
 use tradewind_web::{ExecutionService, WebDeps, WebServer};
 
-use super::{options, signals};
+use super::{api_heartbeat, options, signals};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -21,7 +21,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     )
     .map_err(|error| Failure::new(error.to_string()))?;
     let deps = WebDeps {
-        store,
+        store: Arc::clone(&store),
         broker: Some(context.broker().await?),
         execution,
         clock: Arc::clone(&context.clock),
@@ -34,5 +34,9 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let server = server.bind().await.map_err(failed)?;
     let shutdown = signals::shutdown()?;
     info!("web ready on http://{}", server.local_addr());
-    server.run(shutdown).await.map_err(failed)
+    let beat = tokio::spawn(api_heartbeat::run(context.clone(), store, shutdown.clone()));
+    let served = server.run(shutdown.clone()).await.map_err(failed);
+    shutdown.cancel();
+    let ended = beat.await.map_err(|error| Failure::new(error.to_string()));
+    served.and(ended)
 }

@@ -27,8 +27,8 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
         runtimes: Runtimes::real(&worker_options, &handlers),
         handlers,
     };
-    let worker = Worker::new(worker_options, deps)
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let worker =
+        Worker::new(worker_options, deps).map_err(|error| Failure::usage(error.to_string()))?;
     let shutdown = signals::shutdown()?;
     let mut handle = worker.handle();
     ops::serve(context, "worker", registry, handle_readiness(&handle), shutdown.clone()).await?;
@@ -48,8 +48,8 @@ fn handle_readiness(handle: &tradewind_worker::WorkerHandle) -> tradewind_web::R
     let handle = handle.clone();
     Arc::new(move || {
         let handle = handle.clone();
-        Box::pin(async move {
-            if handle.is_ready() { Ok(()) } else { Err("not consuming".to_owned()) }
-        })
+        Box::pin(
+            async move { if handle.is_ready() { Ok(()) } else { Err("not consuming".to_owned()) } },
+        )
     })
 }

@@ -1,3 +1,5 @@
+//! Graphs, cycles, weights and setup scopes.
+
 use std::collections::BTreeSet;
 
 use tradewind_proto::dag::{TriggerRule, WeightRule};

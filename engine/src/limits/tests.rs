@@ -1,3 +1,5 @@
+//! Who may be queued under which limits.
+
 use super::*;
 
 fn candidate(dag: &str, run: u128, task: &str) -> Candidate {

@@ -1,3 +1,5 @@
+//! Templates as DAG authors write them.
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};

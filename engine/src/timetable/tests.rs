@@ -1,3 +1,5 @@
+//! Timetables against croniter vectors and naive iteration.
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use tradewind_proto::dag::{DagSpec, Schedule};

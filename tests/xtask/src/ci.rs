@@ -12,12 +12,22 @@ pub(crate) fn all() -> Result<(), String> {
     python()?;
     step(
         "clippy",
-        &mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
+        &mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ]),
     )?;
     if answers("cargo", &["deny", "--version"]) {
         step("cargo deny", &mut cargo(&["deny", "check", "bans", "licenses", "sources"]))?;
     } else {
-        println!("==> cargo deny: not installed; the dependency rules are held by tests/tests/arrows.rs");
+        println!(
+            "==> cargo deny: not installed; the dependency rules are held by tests/tests/arrows.rs"
+        );
     }
     tests(&[])
 }
@@ -25,7 +35,10 @@ pub(crate) fn all() -> Result<(), String> {
 /// All Rust tests, with one private instance of each server.
 pub(crate) fn tests(args: &[&str]) -> Result<(), String> {
     services::ensure()?;
-    step("build", &mut cargo(&["build", "--package", "tradewind-cli", "--package", "tradewind-services"]))?;
+    step(
+        "build",
+        &mut cargo(&["build", "--package", "tradewind-cli", "--package", "tradewind-services"]),
+    )?;
     let mut run = Command::new(target().join("debug/services"));
     run.args(["run", "--", "cargo"]);
     if answers("cargo", &["nextest", "--version"]) {

@@ -13,7 +13,8 @@ fn main() -> ExitCode {
         ["ci"] => ci::all(),
         ["test", rest @ ..] => ci::tests(rest),
         ["sim", rest @ ..] => ci::simulation(rest),
-        _ => Err("usage: cargo xtask ci | test [nextest arguments] | sim --seed N [--seeds M]".to_owned()),
+        _ => Err("usage: cargo xtask ci | test [nextest arguments] | sim --seed N [--seeds M]"
+            .to_owned()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

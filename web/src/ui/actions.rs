@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tradewind_engine::trigger::ManualRequest;
 use tradewind_store::manual::manual_run;
 
 use super::page::{Trouble, show};
@@ -61,7 +62,7 @@ async fn start(ui: &Ui, dag_id: &str, conf: &str) -> Result<String, Trouble> {
     let conf = parse(conf)?;
     let dag = ui.store.dag(dag_id).await?.ok_or_else(|| Trouble::missing("DAG", dag_id))?;
     let now = ui.clock.now();
-    let run = manual_run(&dag.spec, ui.ids.next(), None, None, conf, now);
+    let run = manual_run(&dag.spec, ui.ids.next(), ManualRequest::default(), conf, now);
     Ok(ui.store.trigger(run, now).await?.run_id)
 }
 

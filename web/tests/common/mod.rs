@@ -82,7 +82,7 @@ impl World {
             execution: self.execution.clone(),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             ids: Arc::new(SystemIds),
-            registry: self.registry.clone(),
+            registries: vec![self.registry.clone()],
             queues: vec!["default".to_owned()],
         }
     }

@@ -1,3 +1,5 @@
+//! One event at a time: what each outcome, timer and reload decides.
+
 use super::*;
 use OutcomeState as End;
 use TaskState::{
