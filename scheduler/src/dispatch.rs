@@ -19,10 +19,11 @@ use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names;
 use tradewind_proto::sign::SigningKey;
 use tradewind_proto::workload::Workload;
-use tradewind_store::Store;
 use tradewind_store::model::Dispatch;
+use tradewind_store::{Error as StoreError, Store};
 
 use crate::duty::Duty;
+use crate::heartbeat::encode_key;
 use crate::metrics::Metrics;
 use crate::signals::Signals;
 
@@ -138,19 +139,22 @@ pub(crate) struct Wire {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) key: Arc<SigningKey>,
     pub(crate) inbox: String,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: SharedClock,
 }
 
-/// Publishes dispatches; remembers which queues it has declared.
+/// Publishes dispatches; remembers which queues it has declared, and that workers can find our key.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     wire: Wire,
     declared: BTreeSet<String>,
+    key_known: bool,
 }
 
 impl Publisher {
     /// A publisher that has declared nothing yet.
     pub(crate) fn new(wire: Wire) -> Self {
-        Self { wire, declared: BTreeSet::new() }
+        Self { wire, declared: BTreeSet::new(), key_known: false }
     }
 
     /// Declares queues again before the next publication: the broker may have lost them.
@@ -161,6 +165,10 @@ impl Publisher {
     /// Publishes; returns the attempts that the broker has taken responsibility for. Failures are
     /// logged here.
     pub(crate) async fn publish(&mut self, items: &[Dispatch]) -> Vec<AttemptId> {
+        if let Err(error) = self.announce_key().await {
+            warn!(%error, count = items.len(), "key not in the store; the attempts stay in the outbox");
+            return Vec::new();
+        }
         if let Err(error) = self.declare(items).await {
             warn!(%error, count = items.len(), "queues not declared; the attempts stay in the outbox");
             return Vec::new();
@@ -185,6 +193,16 @@ impl Publisher {
             .filter(|(_, result)| result.is_ok())
             .map(|(id, _)| id)
             .collect()
+    }
+
+    /// Before the first message: a worker that cannot find its signer's key buries it.
+    async fn announce_key(&mut self) -> Result<(), StoreError> {
+        if !self.key_known {
+            let key = encode_key(self.wire.key.public());
+            self.wire.store.add_key(&key, self.wire.clock.now()).await?;
+            self.key_known = true;
+        }
+        Ok(())
     }
 
     async fn declare(&mut self, items: &[Dispatch]) -> Result<(), BrokerError> {

@@ -172,6 +172,8 @@ impl Layout {
             broker: Arc::clone(&self.deps.broker),
             key: Arc::clone(&self.deps.signing_key),
             inbox: self.options.results_inbox.clone(),
+            store: Arc::clone(&self.deps.store),
+            clock: Arc::clone(&self.deps.clock),
         }
     }
 

@@ -27,6 +27,9 @@ const PAGES_MAX: usize = 64;
 /// Passes over everything unclaimed after the broker has restarted. The second is for attempts that
 /// were published before the restart and marked after the first.
 const LOST_PASSES: u32 = 2;
+/// Passes over everything unclaimed after our own start: the broker may have restarted while nobody
+/// looked, on the same host or, in one process, with us.
+const START_PASSES: u32 = 1;
 /// How often the broker is asked whether it is still the same.
 const INCARNATION_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -51,7 +54,7 @@ impl Duty for Sweep {
     async fn run(&self, stop: CancellationToken) {
         let mut publisher = Publisher::new(self.wire.clone());
         let mut incarnation: Option<String> = None;
-        let mut lost = 0;
+        let mut lost = START_PASSES;
         let mut next_pass = Instant::now() + self.interval;
         let mut next_look = Instant::now();
         loop {

@@ -85,7 +85,12 @@ impl Owner<'_> {
         let mut verdicts = Vec::with_capacity(work.outcomes.len());
         for input in &work.outcomes {
             let (verdict, more) = plan.outcome(&input.outcome, now, ids);
-            if verdict == Verdict::Applied {
+            // A duplicate may be the only word on an attempt that was cancelled after its claim: its
+            // task had ended by then, and without an end of its own the reaper finds it for ever.
+            let told = |f: &Outcome| f.attempt == input.outcome.attempt;
+            if verdict == Verdict::Applied
+                || (verdict == Verdict::Duplicate && !finished.iter().any(told))
+            {
                 finished.push(input.outcome.clone());
             }
             verdicts.push(verdict);
