@@ -72,7 +72,7 @@ pub struct SchedulerOptions {
     /// How often expired leases are looked for.
     #[serde(with = "seconds")]
     pub reaper_interval: Duration,
-    /// When the reaper could not look for longer than this, leases get the missed time back first.
+    /// When the reaper could not look for longer than this, leases get another term first.
     #[serde(with = "seconds")]
     pub outage_gap: Duration,
     /// While the API that workers renew leases through is silent, no lease is judged for up to this.

@@ -1,7 +1,7 @@
 //! Duty: reports attempts whose lease has run out as lost.
 //!
 //! Kills nothing because of an outage of our own side: when the store, or we, were away, workers could
-//! not renew. Leases then get the missed time back before any is judged. The same holds while the API
+//! not renew. Leases then get another term before any is judged. The same holds while the API
 //! through which workers renew is silent, up to a limit.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -108,8 +108,8 @@ impl Reap {
         let now = self.clock.now();
         let gap = seen.gap(now);
         if gap > self.outage_gap {
-            let extended = self.store.extend_leases(gap).await?;
-            info!(gap_ms = gap.as_millis(), extended, "leases extended by the time we were away");
+            let extended = self.store.extend_leases(self.term(now)).await?;
+            info!(gap_ms = gap.as_millis(), extended, "we were away; every lease got another term");
             *seen = self.seen();
             return Ok(Vec::new());
         }
@@ -117,19 +117,26 @@ impl Reap {
             if !std::mem::replace(api_away, true) {
                 warn!("the API that workers renew through is silent; no lease is judged meanwhile");
             }
-            self.store.extend_leases(gap).await?;
+            self.store.extend_leases(self.term(now)).await?;
             *seen = self.seen();
             return Ok(Vec::new());
         }
         if std::mem::take(api_away) {
             // Workers need a moment to find the API again.
-            let extended = self.store.extend_leases(self.lease).await?;
+            let extended = self.store.extend_leases(self.term(now)).await?;
             info!(extended, "the API answers again; every lease got another term");
         }
         // Should this call wait out an outage, it still judges by the time before it.
         let expired = self.store.expired_leases(now, EXPIRED_MAX).await?;
         *seen = self.seen();
         Ok(expired)
+    }
+
+    /// A full lease from now: what a worker that is well asks for within its next heartbeats. Not the
+    /// time that was missed, which several schedulers would each add.
+    fn term(&self, now: Timestamp) -> Timestamp {
+        let lease = SignedDuration::try_from(self.lease).unwrap_or(SignedDuration::MAX);
+        now.saturating_add(lease).unwrap_or(now)
     }
 
     /// Whether there are API processes, none of them has a fresh heartbeat, and not for too long.

@@ -125,9 +125,10 @@ pub trait AttemptStore: Send + Sync {
     /// Attempts whose lease ended before `now`. They are marked, so that later heartbeats are told
     /// `Stale`, and returned again until their end is committed.
     async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<ExpiredLease>, Error>;
-    /// Gives every unexpired or just expired lease `by` more time: after an outage of our own.
-    /// Returns how many. Leases already marked by `expired_leases` stay as they are.
-    async fn extend_leases(&self, by: Duration) -> Result<u64, Error>;
+    /// Makes every lease last at least until `until`, also one that has just run out: after an outage
+    /// of our own. Any number of schedulers may do so at once. Returns how many grew. Leases already
+    /// marked by `expired_leases` stay as they are.
+    async fn extend_leases(&self, until: Timestamp) -> Result<u64, Error>;
     /// Workers seen since `since`.
     async fn workers(&self, since: Timestamp) -> Result<Vec<WorkerRow>, Error>;
 }

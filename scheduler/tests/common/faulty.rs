@@ -229,9 +229,9 @@ impl AttemptStore for FaultyStore {
         self.inner.expired_leases(now, limit).await
     }
 
-    async fn extend_leases(&self, by: Duration) -> Result<u64, Error> {
+    async fn extend_leases(&self, until: Timestamp) -> Result<u64, Error> {
         self.gate()?;
-        self.inner.extend_leases(by).await
+        self.inner.extend_leases(until).await
     }
 
     async fn workers(&self, since: Timestamp) -> Result<Vec<WorkerRow>, Error> {

@@ -110,7 +110,9 @@ pub async fn extending_leases(bench: &Bench) {
     bench.claim(&queued[0], 0).await;
     assert_eq!(store.expired_leases(t(11), 10).await.must().len(), 1);
     bench.claim(&queued[1], 11).await;
-    assert_eq!(store.extend_leases(Duration::from_secs(60)).await.must(), 1);
+    assert_eq!(store.extend_leases(t(81)).await.must(), 1);
+    assert_eq!(store.extend_leases(t(81)).await.must(), 0, "another scheduler adds nothing");
+    assert_eq!(store.extend_leases(t(60)).await.must(), 0, "and none makes it shorter");
     let expired = store.expired_leases(t(80), 10).await.must();
     assert_eq!(expired.iter().map(|e| e.attempt_id).collect::<Vec<_>>(), [queued[0].attempt_id]);
     assert_eq!(bench.beat(&queued[1], 80).await, LeaseVerdict::Continue);

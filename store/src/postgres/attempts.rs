@@ -89,10 +89,10 @@ impl AttemptStore for PostgresStore {
         write.await.map_err(at("expired_leases"))
     }
 
-    async fn extend_leases(&self, by: Duration) -> Result<u64, Error> {
-        let sql = "UPDATE attempt SET lease_until = lease_until + $1 WHERE ended_at IS NULL \
-                   AND lease_until IS NOT NULL AND lost_at IS NULL";
-        let write = async { self.conn().await?.execute(sql, &[&micros(by)]).await };
+    async fn extend_leases(&self, until: Timestamp) -> Result<u64, Error> {
+        let sql = "UPDATE attempt SET lease_until = $1 WHERE ended_at IS NULL \
+                   AND lease_until IS NOT NULL AND lease_until < $1 AND lost_at IS NULL";
+        let write = async { self.conn().await?.execute(sql, &[&to_micros(until)]).await };
         write.await.map_err(at("extend_leases"))
     }
 

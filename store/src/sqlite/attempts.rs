@@ -50,12 +50,12 @@ impl AttemptStore for SqliteStore {
         self.db.write("expired_leases", move |c| expired(c, to_micros(now), limit)).await
     }
 
-    async fn extend_leases(&self, by: Duration) -> Result<u64, Error> {
-        let sql = "UPDATE attempt SET lease_until = lease_until + ?1 WHERE ended_at IS NULL \
-                   AND lease_until IS NOT NULL AND lost_at IS NULL";
+    async fn extend_leases(&self, until: Timestamp) -> Result<u64, Error> {
+        let sql = "UPDATE attempt SET lease_until = ?1 WHERE ended_at IS NULL \
+                   AND lease_until IS NOT NULL AND lease_until < ?1 AND lost_at IS NULL";
         self.db
             .write("extend_leases", move |c| {
-                Ok(c.prepare_cached(sql)?.execute([micros(by)])? as u64)
+                Ok(c.prepare_cached(sql)?.execute([to_micros(until)])? as u64)
             })
             .await
     }

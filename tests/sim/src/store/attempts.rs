@@ -43,10 +43,10 @@ impl AttemptStore for FaultyStore {
         .await
     }
 
-    async fn extend_leases(&self, by: Duration) -> Result<u64, Error> {
-        let work = self.world.store.extend_leases(by);
+    async fn extend_leases(&self, until: Timestamp) -> Result<u64, Error> {
+        let work = self.world.store.extend_leases(until);
         self.call("extend_leases", work, |world, extended| {
-            world.note(format!("{} leases extended by {} ms", extended, by.as_millis()));
+            world.note(format!("{extended} leases extended until {until}"));
             world.count("leases extended", *extended);
         })
         .await
