@@ -367,3 +367,47 @@ async fn heart(world: World, workload: Workload) {
         let _ = world.store.heartbeat(&request, Duration::from_secs(10), world.now()).await;
     }
 }
+
+/// Nobody who looked before is there to see that the broker is another one.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_restarted_unseen_gets_everything_again() {
+    let world = World::new().await;
+    world.add(dag("unseen", &[("a", &[]), ("b", &[])])).await;
+    let scheduler = world.scheduler();
+    let run = world.trigger("unseen", "r1").await;
+    until("both messages", || async {
+        world.broker.stats("default").await.ok().filter(|stats| stats.ready == 2)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    scheduler.kill().await;
+    world.broker.restart_empty().await;
+    let begun = tokio::time::Instant::now();
+    let scheduler = world.scheduler();
+    let _worker = world.worker();
+    assert_eq!(world.ended("unseen", "r1").await, RunState::Success);
+    assert!(begun.elapsed() < Duration::from_secs(4), "took {:?}", begun.elapsed());
+    each_succeeded_once(&world, run, 2).await;
+    scheduler.stop().await;
+}
+
+/// Its task has ended by then; the attempt must not be looked for ever after.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_cancelled_while_it_runs_ends() {
+    let world = World::new().await;
+    let mut spec = dag("cut", &[("a", &[]), ("b", &[])]);
+    spec["fail_fast"] = serde_json::json!(true);
+    world.add(spec).await;
+    let scheduler = world.scheduler();
+    let silent_b = |w: &Workload| (w.task_id == "a").then_some(OutcomeState::Failed);
+    let _worker = world.worker_with(&["default"], Arc::new(silent_b));
+    let run = world.trigger("cut", "r1").await;
+    assert_eq!(world.ended("cut", "r1").await, RunState::Failed);
+    assert_eq!(world.task(run, "b").await.state, TaskState::Skipped);
+    until("both attempts to have ended", || async {
+        let attempts = world.store.attempts(run).await.ok()?;
+        attempts.iter().all(|attempt| attempt.ended_at.is_some()).then_some(())
+    })
+    .await;
+    scheduler.stop().await;
+}
