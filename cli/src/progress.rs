@@ -2,7 +2,7 @@
 //! nothing when that carries JSON logs, which say the same.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ struct Shown {
 impl Progress {
     /// `quiet`: stderr is for machines.
     pub(crate) fn new(quiet: bool) -> Self {
-        let terminal = std::io::stderr().is_terminal() && !quiet;
+        let terminal = io::stderr().is_terminal() && !quiet;
         Self { terminal, quiet, bars: MultiProgress::new() }
     }
 
@@ -56,6 +56,11 @@ impl Progress {
             }
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+
+    /// Writes data to stdout without tearing the bars.
+    pub(crate) fn data(&self, text: &str) -> io::Result<()> {
+        self.bars.suspend(|| io::stdout().lock().write_all(text.as_bytes()))
     }
 
     async fn look(
