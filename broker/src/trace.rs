@@ -9,6 +9,9 @@ use opentelemetry::{Context, trace};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+/// Attribute of a span that must not be exported: what it stands for did not happen.
+pub const DISCARDED: &str = "discarded";
+
 /// Makes `span` a child of the span that `traceparent` names. Malformed text is ignored: a bad trace
 /// header must never stop a task.
 pub fn set_parent(span: &Span, traceparent: &str) {

@@ -1,7 +1,7 @@
 //! `dags test`: one run of one DAG in this process to its end, from a file or folder, with a memory
 //! broker and an in-memory store. Nothing outside is touched.
 
-use std::io::Write as _;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::args::TestArgs;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Format, print};
+use crate::progress::Progress;
 use crate::roles::embedded::{Embedded, Plan};
 
 /// How often the run is looked at.
@@ -48,7 +49,14 @@ pub(crate) async fn run(context: &Context, args: TestArgs) -> Result<(), Failure
     let run = manual_run(&dag, None, args.logical_date.as_deref(), conf, now)?;
     let run = running.store.trigger(run, now).await?;
     running.scheduler.wake();
-    let result = follow(running.store.as_ref(), &run).await;
+    // In a pipe, the state table and the logs on stdout say it all.
+    let quiet = !std::io::stderr().is_terminal();
+    let progress = Progress::new(quiet);
+    let result = tokio::select! {
+        biased;
+        result = follow(running.store.as_ref(), &run, &progress) => result,
+        failure = progress.follow(&running.store) => Err(failure),
+    };
     running.stop(Duration::ZERO).await?;
     match result? {
         RunState::Success => Ok(()),
@@ -96,14 +104,14 @@ async fn parse(plan: &Plan, file: &str) -> Result<ParsedFile, Failure> {
 }
 
 /// Prints logs as attempts end, and the state table at the end.
-async fn follow(store: &dyn Store, run: &RunRow) -> Result<RunState, Failure> {
+async fn follow(store: &dyn Store, run: &RunRow, progress: &Progress) -> Result<RunState, Failure> {
     let mut printed: Vec<AttemptRow> = Vec::new();
     loop {
         let state = store.run(&run.dag_id, &run.run_id).await?.map(|run| run.state);
         for attempt in store.attempts(run.id).await? {
             let known = printed.iter().any(|known| known.attempt_id == attempt.attempt_id);
             if !known && attempt.ended_at.is_some() {
-                print_attempt(store, &attempt).await?;
+                print_attempt(store, &attempt, progress).await?;
                 printed.push(attempt);
             }
         }
@@ -116,16 +124,21 @@ async fn follow(store: &dyn Store, run: &RunRow) -> Result<RunState, Failure> {
     }
 }
 
-async fn print_attempt(store: &dyn Store, attempt: &AttemptRow) -> Result<(), Failure> {
+async fn print_attempt(
+    store: &dyn Store,
+    attempt: &AttemptRow,
+    progress: &Progress,
+) -> Result<(), Failure> {
     let outcome = attempt.outcome.map(|state| state.to_string()).unwrap_or_default();
-    println!("--- {} (try {}): {outcome}", attempt.task_id, attempt.try_number);
+    let title = format!("--- {} (try {}): {outcome}\n", attempt.task_id, attempt.try_number);
+    progress.data(&title)?;
     let mut seq = 0;
     loop {
         let read = store.read_log(attempt.attempt_id, seq).await?;
         if read.next_seq == seq {
             return Ok(());
         }
-        std::io::stdout().lock().write_all(read.text.as_bytes())?;
+        progress.data(&read.text)?;
         seq = read.next_seq;
     }
 }

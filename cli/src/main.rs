@@ -11,6 +11,7 @@ mod failure;
 mod output;
 mod progress;
 mod roles;
+mod span_export;
 mod telemetry;
 
 use std::process::ExitCode;

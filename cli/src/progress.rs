@@ -1,7 +1,8 @@
-//! Live progress of runs: a bar per running run on a terminal, plain lines in a pipe. On stderr.
+//! Live progress of runs: a bar per running run on a terminal, plain lines in a pipe. On stderr;
+//! nothing when that carries JSON logs, which say the same.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ const BARS: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Progress {
     terminal: bool,
+    quiet: bool,
     bars: MultiProgress,
 }
 
@@ -35,8 +37,10 @@ struct Shown {
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), bars: MultiProgress::new() }
+    /// `quiet`: stderr is for machines.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let terminal = io::stderr().is_terminal() && !quiet;
+        Self { terminal, quiet, bars: MultiProgress::new() }
     }
 
     /// Shows runs as they change, forever; ends only when the store fails for good.
@@ -52,6 +56,11 @@ impl Progress {
             }
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+
+    /// Writes data to stdout without tearing the bars.
+    pub(crate) fn data(&self, text: &str) -> io::Result<()> {
+        self.bars.suspend(|| io::stdout().lock().write_all(text.as_bytes()))
     }
 
     async fn look(
@@ -123,7 +132,7 @@ impl Progress {
         // A line that cannot be written (terminal gone) is no reason to stop.
         if self.terminal {
             let _unwritten = self.bars.println(text);
-        } else {
+        } else if !self.quiet {
             eprintln!("{text}");
         }
     }

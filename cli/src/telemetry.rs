@@ -5,12 +5,19 @@ use std::io::IsTerminal as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{Protocol, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 use crate::config::{Config, ConfigError};
+use crate::span_export::SpanExport;
+
+/// What our crates' log targets begin with.
+const OUR_TARGETS: &str = "tradewind";
 
 /// Flushes traces when dropped at the end of `main`.
 #[derive(Debug)]
@@ -18,11 +25,24 @@ pub(crate) struct Telemetry(Option<SdkTracerProvider>);
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        if let Some(provider) = self.0.take()
-            && let Err(error) = provider.shutdown()
-        {
-            eprintln!("tradewind: the last traces could not be sent: {error}");
+        let Some(provider) = self.0.take() else { return };
+        match provider.shutdown() {
+            Ok(()) => {}
+            Err(error @ OTelSdkError::Timeout(_)) => {
+                tracing::warn!(%error, "the last traces were not sent in time");
+            }
+            // A failed export has been reported by the exporter.
+            Err(error) => tracing::debug!(%error, "the last traces were not sent"),
         }
+    }
+}
+
+/// Whether log lines, and with them all of stderr, are JSON.
+pub(crate) fn json_logs(config: &Config) -> bool {
+    match config.text("logging", "format") {
+        "json" => true,
+        "text" => false,
+        _ => !std::io::stderr().is_terminal(),
     }
 }
 
@@ -35,13 +55,10 @@ pub(crate) fn init(config: &Config, role: &'static str) -> Result<Telemetry, Con
             config.setting("logging", "level").source
         ))
     })?;
-    let json = match config.text("logging", "format") {
-        "json" => true,
-        "text" => false,
-        _ => !std::io::stderr().is_terminal(),
-    };
-    let logs = if json {
-        fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
+    let logs = if json_logs(config) {
+        // The innermost span is enough: spans of ours repeat what the outer ones say.
+        let lines = fmt::layer().json().flatten_event(true).with_span_list(false);
+        lines.with_writer(std::io::stderr).boxed()
     } else {
         fmt::layer().compact().with_target(false).with_writer(std::io::stderr).boxed()
     };
@@ -49,9 +66,11 @@ pub(crate) fn init(config: &Config, role: &'static str) -> Result<Telemetry, Con
         Some(endpoint) => Some(tracer_provider(endpoint, role)?),
         None => None,
     };
-    let traces = provider
-        .as_ref()
-        .map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("tradewind")));
+    // Not the spans of libraries: the exporter's own HTTP client would feed itself.
+    let ours = Targets::new().with_target(OUR_TARGETS, LevelFilter::INFO);
+    let traces = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("tradewind")).with_filter(ours)
+    });
     tracing_subscriber::registry().with(traces).with(logs.with_filter(filter)).init();
     Ok(Telemetry(provider))
 }
@@ -69,5 +88,6 @@ fn tracer_provider(endpoint: &str, role: &'static str) -> Result<SdkTracerProvid
             ))
         })?;
     let resource = Resource::builder().with_service_name(format!("tradewind-{role}")).build();
+    let exporter = SpanExport::new(exporter, endpoint);
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }

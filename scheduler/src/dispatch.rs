@@ -275,7 +275,8 @@ fn dispatch_trace(item: &Dispatch) -> String {
         dag_id = item.dag_id,
         run_id = item.run_id,
         task_id = item.task_id,
-        attempt = %item.attempt_id,
+        try_number = item.try_number,
+        attempt_id = %item.attempt_id,
     );
     trace::set_parent(&span, &item.trace_parent);
     let own = trace::traceparent(&span);

@@ -17,6 +17,7 @@ mod options;
 mod planner;
 mod reap;
 mod routes;
+mod run_span;
 mod service;
 mod signals;
 mod start;

@@ -17,6 +17,7 @@ use crate::duty::Duty;
 use crate::options::Route;
 use crate::planner::{Input, PlannerSender};
 use crate::routes;
+use crate::run_span::RunSpan;
 use crate::signals::Signals;
 
 /// Runs started in one transaction.
@@ -73,12 +74,19 @@ impl Start {
     async fn start_page(&self, runs: Vec<RunRow>) -> Result<usize, StoreError> {
         let mut newest = BTreeMap::new();
         let mut starts = Vec::with_capacity(runs.len());
+        let mut spans = BTreeMap::new();
         for run in &runs {
             if !newest.contains_key(&run.dag_id) {
                 newest.insert(run.dag_id.clone(), self.newest_version(&run.dag_id).await?);
             }
             if let Some(Some(version)) = newest.get(&run.dag_id) {
-                starts.push(StartRun { run: run.id, ..version.clone() });
+                let mut start = StartRun { run: run.id, ..version.clone() };
+                if run.trace_parent.is_empty() {
+                    let span = RunSpan::new(&run.dag_id, &run.run_id, run.run_type.as_str());
+                    start.trace_parent = span.trace_parent();
+                    spans.insert(run.id, span);
+                }
+                starts.push(start);
             }
         }
         if starts.is_empty() {
@@ -87,7 +95,14 @@ impl Start {
         let ids: Vec<_> = starts.iter().map(|start| start.run).collect();
         let started = self.store.start_runs(starts, self.clock.now()).await?;
         let mut count = 0;
-        for (run, _) in ids.into_iter().zip(started).filter(|(_, started)| *started) {
+        for (run, started) in ids.into_iter().zip(started) {
+            let span = spans.remove(&run);
+            if !started {
+                if let Some(span) = span {
+                    span.discard();
+                }
+                continue;
+            }
             count += 1;
             if let Some(row) = runs.iter().find(|row| row.id == run) {
                 info!(dag_id = row.dag_id, run_id = row.run_id, "run started");
@@ -112,6 +127,7 @@ impl Start {
             run: uuid::Uuid::nil(),
             version_hash: dag.version_hash,
             max_active_runs: dag.spec.max_active_runs,
+            trace_parent: String::new(),
             tasks: self.tasks(&compiled),
         }))
     }

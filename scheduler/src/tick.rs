@@ -10,8 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, info_span, warn};
-use tradewind_broker::trace;
+use tracing::{debug, info, warn};
 use tradewind_engine::timetable::{self, DueRun, LastRun};
 use tradewind_proto::clock::{SharedClock, SharedIds};
 use tradewind_proto::dag::{DagSpec, Generation, Schedule};
@@ -20,6 +19,7 @@ use tradewind_store::model::{Advance, DueDag, NewRun, NextRun};
 use tradewind_store::{Error as StoreError, Store};
 
 use crate::duty::Duty;
+use crate::run_span::RunSpan;
 use crate::signals::Signals;
 
 /// DAGs looked at in one pass. Larger than the number of DAGs that can sensibly be blocked by
@@ -83,11 +83,14 @@ impl Tick {
             let Some((advance, run)) = self.decide(&due, now) else { continue };
             if self.store.advance(advance, now).await? {
                 moved = true;
-                if let Some(run_id) = run {
+                if let Some((run_id, _exported)) = run {
                     created = true;
                     info!(dag_id = due.dag_id, run_id, "run created");
                 }
             } else {
+                if let Some((_, span)) = run {
+                    span.discard();
+                }
                 debug!(dag_id = due.dag_id, "another scheduler moved this schedule first");
             }
         }
@@ -98,7 +101,7 @@ impl Tick {
     }
 
     /// How to move one schedule; none while the DAG has its fill of runs.
-    fn decide(&self, due: &DueDag, now: Timestamp) -> Option<(Advance, Option<String>)> {
+    fn decide(&self, due: &DueDag, now: Timestamp) -> Option<(Advance, Option<(String, RunSpan)>)> {
         let last =
             due.last.map(|(logical_date, interval_end)| LastRun { logical_date, interval_end });
         let next_after = |last: Option<&LastRun>| {
@@ -117,20 +120,20 @@ impl Tick {
             return None;
         }
         let next = refresh(&due.spec, planned, next_after(last.as_ref()), now);
-        let run = self.new_run(&due.spec, next);
+        let (run, span) = self.new_run(&due.spec, next);
         let run_id = run.run_id.clone();
         let created = LastRun { logical_date: next.logical_date, interval_end: next.interval_end };
-        Some((advance(Some(run), next_after(Some(&created))), Some(run_id)))
+        Some((advance(Some(run), next_after(Some(&created))), Some((run_id, span))))
     }
 
-    fn new_run(&self, spec: &DagSpec, next: NextRun) -> NewRun {
+    fn new_run(&self, spec: &DagSpec, next: NextRun) -> (NewRun, RunSpan) {
         let named_by = match spec.generation {
             Generation::V1 | Generation::V2 => next.logical_date,
             Generation::V3 => next.run_after,
         };
         let run_id = timetable::run_id(RunType::Scheduled, named_by);
-        let span = info_span!("dag_run", dag_id = spec.dag_id, run_id, run_type = "scheduled");
-        NewRun {
+        let span = RunSpan::new(&spec.dag_id, &run_id, RunType::Scheduled.as_str());
+        let run = NewRun {
             id: self.ids.next(),
             dag_id: spec.dag_id.clone(),
             run_id,
@@ -139,8 +142,9 @@ impl Tick {
             interval: Some((next.interval_start, next.interval_end)),
             run_after: next.run_after,
             conf: serde_json::Map::new(),
-            trace_parent: trace::traceparent(&span),
-        }
+            trace_parent: span.trace_parent(),
+        };
+        (run, span)
     }
 
     /// Until the next known due time. A due time that has passed is a DAG that has its fill of runs:

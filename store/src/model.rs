@@ -181,6 +181,8 @@ pub struct StartRun {
     pub version_hash: String,
     /// From the DAG: running runs at once.
     pub max_active_runs: u32,
+    /// W3C `traceparent` for a run that was created without one; may be empty.
+    pub trace_parent: String,
     /// Its task instances, all in state none.
     pub tasks: Vec<NewTask>,
 }

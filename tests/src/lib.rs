@@ -1,6 +1,7 @@
 //! What the cross-crate tests share: real processes of the binary, real servers, real DAG files.
 
 pub mod cli;
+pub mod collector;
 pub mod dags;
 pub mod fleet;
 pub mod ledger;

@@ -86,7 +86,7 @@ async fn attempt(core: Arc<Core>, job: AttemptJob, cancel: CancellationToken, ti
     log.close();
     let ended = judge(ended, stop);
     core.metrics.attempts.with_label_values(&[ended.state.as_str()]).inc();
-    tracing::info!(state = %ended.state, message = first_line(&ended.message), "attempt ended");
+    tracing::info!(state = %ended.state, why = first_line(&ended.message), "attempt ended");
     let counter = match ended.state {
         OutcomeState::HandedBack => &core.tally.handed_back,
         _ => &core.tally.finished,

@@ -12,6 +12,7 @@ use crate::assets;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::telemetry;
 
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let folder = context.config.path("core", "dags_folder");
@@ -26,11 +27,14 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let shutdown = signals::shutdown()?;
     let mut running =
         Embedded::start(context, Arc::clone(&store), Plan::from_config(context)?).await?;
+    let quiet = telemetry::json_logs(&context.config);
     if let Some(address) = running.web {
         info!("standalone ready on http://{address}, DAG files in {}", folder.display());
-        eprintln!("Tradewind is at http://{address}   DAG files: {}", folder.display());
+        if !quiet {
+            eprintln!("Tradewind is at http://{address}   DAG files: {}", folder.display());
+        }
     }
-    let progress = Progress::new();
+    let progress = Progress::new(quiet);
     let result = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(()),

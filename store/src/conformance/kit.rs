@@ -103,6 +103,7 @@ pub(super) fn start_of(spec: &DagSpec, run: Uuid) -> StartRun {
         run,
         version_hash: spec.version_hash(),
         max_active_runs: spec.max_active_runs,
+        trace_parent: String::new(),
         tasks: spec.tasks.iter().map(task).collect(),
     }
 }

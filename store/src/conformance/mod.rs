@@ -25,7 +25,7 @@ macro_rules! store_conformance {
             dags::a_dag_is_not_stolen, dags::files_that_are_gone,
             schedule::due_until_advanced, schedule::two_schedulers_advance_once,
             schedule::an_existing_run_is_left_alone, schedule::changes_are_computed_anew,
-            runs::triggering, runs::startable_hides_nothing, runs::starting,
+            runs::triggering, runs::startable_hides_nothing, runs::starting, runs::starting_keeps_the_trace,
             runs::starts_never_exceed_the_maximum, runs::listing,
             plan::a_hop, plan::conflicts_spare_the_others, plan::two_schedulers_commit_once,
             plan::finishing_is_idempotent,

@@ -86,6 +86,24 @@ pub async fn starting(bench: &Bench) {
     assert!(store.load_run(uuid::Uuid::now_v7()).await.must().is_none());
 }
 
+/// A start gives a trace to a run that has none, and to no other.
+pub async fn starting_keeps_the_trace(bench: &Bench) {
+    let store = bench.store();
+    let spec = dag("d", &[]);
+    bench.sync(&spec).await;
+    let mut starts = Vec::new();
+    for (at, own) in ["", "00-1-2-01"].into_iter().enumerate() {
+        let new = NewRun { trace_parent: own.into(), ..new_run("d", &format!("r{at}"), at as i64) };
+        let run = store.trigger(new, t(5)).await.must();
+        starts.push(StartRun { trace_parent: "00-3-4-01".into(), ..start_of(&spec, run.id) });
+    }
+    assert_eq!(store.start_runs(starts, t(6)).await.must(), [true, true]);
+    for (run_id, trace) in [("r0", "00-3-4-01"), ("r1", "00-1-2-01")] {
+        let row = store.run("d", run_id).await.must().expect("exists");
+        assert_eq!(row.trace_parent, trace, "{run_id}");
+    }
+}
+
 /// Four schedulers start eight runs of a DAG that allows three.
 pub async fn starts_never_exceed_the_maximum(bench: &Bench) {
     let store = bench.store();

@@ -283,11 +283,14 @@ async fn insert_run(tx: &Tx, run: &NewRun, now: Timestamp) -> Res<bool> {
 async fn write_started(tx: &Tx, chosen: &[(&StartRun, String)], now: Timestamp) -> Res<()> {
     let runs: Vec<Uuid> = chosen.iter().map(|(s, _)| s.run).collect();
     let hashes: Vec<&str> = chosen.iter().map(|(s, _)| s.version_hash.as_str()).collect();
+    let traces: Vec<&str> = chosen.iter().map(|(s, _)| s.trace_parent.as_str()).collect();
     tx.query(
         "UPDATE dag_run r SET state = 'running', start_date = $3, version_hash = n.hash, \
-         version = r.version + 1 FROM unnest($1::uuid[], $2::text[]) AS n (id, hash) \
+         version = r.version + 1, \
+         trace_parent = CASE r.trace_parent WHEN '' THEN n.trace ELSE r.trace_parent END \
+         FROM unnest($1::uuid[], $2::text[], $4::text[]) AS n (id, hash, trace) \
          WHERE r.id = n.id",
-        &[&runs, &hashes, &to_micros(now)],
+        &[&runs, &hashes, &to_micros(now), &traces],
     )
     .await?;
     let tasks = || {

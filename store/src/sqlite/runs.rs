@@ -251,12 +251,20 @@ fn start(c: &Connection, start: &StartRun, now: Timestamp) -> Res<bool> {
     let started: Option<String> = c
         .prepare_cached(
             "UPDATE dag_run SET state = 'running', start_date = ?2, version_hash = ?3, \
-             version = version + 1 WHERE id = ?1 AND state = 'queued' AND (SELECT count(*) \
+             version = version + 1, \
+             trace_parent = CASE trace_parent WHEN '' THEN ?5 ELSE trace_parent END \
+             WHERE id = ?1 AND state = 'queued' AND (SELECT count(*) \
              FROM dag_run x WHERE x.dag_id = dag_run.dag_id AND x.state = 'running' \
              AND x.state IN ('queued', 'running')) < ?4 RETURNING dag_id",
         )?
         .query_row(
-            params![start.run, to_micros(now), start.version_hash, start.max_active_runs],
+            params![
+                start.run,
+                to_micros(now),
+                start.version_hash,
+                start.max_active_runs,
+                start.trace_parent
+            ],
             |row| row.get(0),
         )
         .optional()?;

@@ -163,6 +163,7 @@ impl World {
             run,
             version_hash: dag.version_hash.clone(),
             max_active_runs: 100,
+            trace_parent: String::new(),
             tasks: tasks.collect(),
         };
         let started = self.store.start_runs(vec![start], self.clock.now()).await.expect("starts");

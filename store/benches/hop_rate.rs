@@ -1,5 +1,5 @@
-//! How fast hop commits are: one attempt ends, the next task is scheduled and queued. Run by hand:
-//! `cargo test -p tradewind-store --features conformance --test hop_rate -- --ignored --nocapture`.
+//! How fast hop commits are: one attempt ends, the next task is scheduled and queued. Run it with
+//! `cargo bench -p tradewind-store --features conformance`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,8 +35,6 @@ async fn measure(name: &str, bench: &Bench) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
 async fn sqlite() {
     let dir = tempfile::tempdir().expect("a temp folder");
     let store = SqliteStore::open(dir.path().join("store.db")).expect("opened");
@@ -44,8 +42,12 @@ async fn sqlite() {
     measure("sqlite", &Bench::new(vec![Arc::new(store) as Arc<dyn Store>], dir)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
+#[tokio::main]
+async fn main() {
+    sqlite().await;
+    postgres().await;
+}
+
 async fn postgres() {
     let server = tokio::task::spawn_blocking(shared::postgres_url).await.expect("a server");
     let url = format!("{server}?schema={}", tradewind_services::unique("hops"));
