@@ -1,7 +1,5 @@
 //! Claims, leases, losses.
 
-use std::time::Duration;
-
 use tradewind_proto::AttemptId;
 use tradewind_proto::execution::LeaseVerdict;
 use tradewind_proto::state::{OutcomeState, RunState, TaskState};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tradewind_sim::{Bug, Options, Report, Summary};
 
-/// Wall time that one batch may take before it ends early; the seeds run are then fewer, never none.
+/// Wall time of one batch after which something is very wrong with the simulation itself.
 const BATCH_SECONDS_MAX: u64 = 600;
 
 fn simulate(seed: u64) -> Report {
