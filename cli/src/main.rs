@@ -52,11 +52,10 @@ fn start(cli: Cli) -> Result<(), Failure> {
     let context = Context::load(&cli, flags(&cli.command))?;
     // An error says that a provider is set already, which cannot be this early.
     let _first = rustls::crypto::ring::default_provider().install_default();
+    // Outlives the runtime: its last flush blocks.
+    let _telemetry = telemetry::init(&context.config, role_name(&cli.command))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let _telemetry = telemetry::init(&context.config, role_name(&cli.command))?;
-        dispatch(&context, cli.command).await
-    })
+    runtime.block_on(dispatch(&context, cli.command))
 }
 
 fn role_name(command: &Command) -> &'static str {

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{Protocol, WithExportConfig as _};
+use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -14,8 +14,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 use crate::config::{Config, ConfigError};
-use crate::span_export::SpanExport;
+use crate::span_export::{SpanClient, SpanExport};
 
+/// Reports on every connection what the error of the request says too.
+const QUIET: &str = "rustls_platform_verifier=off";
 /// What our crates' log targets begin with.
 const OUR_TARGETS: &str = "tradewind";
 
@@ -46,10 +48,11 @@ pub(crate) fn json_logs(config: &Config) -> bool {
     }
 }
 
-/// Installs log output (stderr) and, if an endpoint is configured, OTLP traces.
+/// Installs log output (stderr) and, if an endpoint is configured, OTLP traces. Not to be called
+/// inside a runtime.
 pub(crate) fn init(config: &Config, role: &'static str) -> Result<Telemetry, ConfigError> {
     let filter = config.text("logging", "level");
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|error| {
         ConfigError(format!(
             "[logging] level = {filter:?} (from {}) is not valid: {error}",
             config.setting("logging", "level").source
@@ -76,8 +79,12 @@ pub(crate) fn init(config: &Config, role: &'static str) -> Result<Telemetry, Con
 }
 
 fn tracer_provider(endpoint: &str, role: &'static str) -> Result<SdkTracerProvider, ConfigError> {
+    let client = SpanClient::new()
+        .map_err(|error| ConfigError(format!("no HTTP client for traces: {error}")))?;
+    let why = client.why();
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
+        .with_http_client(client)
         .with_protocol(Protocol::HttpJson)
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
         .build()
@@ -88,6 +95,6 @@ fn tracer_provider(endpoint: &str, role: &'static str) -> Result<SdkTracerProvid
             ))
         })?;
     let resource = Resource::builder().with_service_name(format!("tradewind-{role}")).build();
-    let exporter = SpanExport::new(exporter, endpoint);
+    let exporter = SpanExport::new(exporter, why);
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }

@@ -69,7 +69,7 @@ fn a_run_is_one_trace_across_processes() {
     fleet.env.set("TRADEWIND__TELEMETRY__OTLP_ENDPOINT", collector.endpoint());
     fleet.dag("traced.py", TRACED);
     fleet.env.ok(&["db", "migrate"]);
-    let mut roles = vec![
+    let mut roles = [
         fleet.start_web(),
         fleet.start(&["scheduler"]),
         fleet.start(&["scheduler"]),
@@ -140,6 +140,8 @@ fn a_collector_that_is_away_costs_one_warning() {
     let warnings: Vec<&Value> = lines.iter().filter(|line| line["level"] != "INFO").collect();
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
     assert_eq!(warnings[0]["level"], "WARN");
+    let why = warnings[0]["why"].as_str().expect("a reason");
+    assert!(why.contains("Connection refused"), "{why}");
 }
 
 fn warned(role: &Role) -> bool {
