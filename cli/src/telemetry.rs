@@ -90,7 +90,7 @@ fn tracer_provider(endpoint: &str, role: &'static str) -> Result<SdkTracerProvid
         .build()
         .map_err(|error| {
             ConfigError(format!(
-                "[telemetry] otlp_endpoint = {endpoint:?} is not valid: {error}; \
+                "[telemetry] otlp_endpoint is not valid: {error}; \
                  expected an http URL, as in http://collector:4318"
             ))
         })?;

@@ -84,7 +84,7 @@ pub(crate) const KEYS: &[Key] = &[
     key!("scheduler" "lost_max" Kind::Int(0, 1000), "5", "Attempts of one task instance that may be lost to dead workers before it fails"),
     key!("logging" "level" Kind::Text, "info", "Log filter, as in `info,tradewind_worker=debug`"),
     key!("logging" "format" Kind::OneOf(&["auto", "text", "json"]), "auto", "Log lines for people or programs; auto = text on a terminal"),
-    key!("telemetry" "otlp_endpoint" Kind::Text, "", "OTLP/HTTP endpoint for traces, as in http://collector:4318; unset = no traces"),
+    key!("telemetry" "otlp_endpoint" Kind::Url(&["http", "https"]), "", "OTLP/HTTP endpoint for traces, as in http://collector:4318; unset = no traces"),
 ];
 
 /// A key by its names.
