@@ -1,7 +1,6 @@
 //! `dags test`: one run of one DAG in this process to its end, from a file or folder, with a memory
 //! broker and an in-memory store. Nothing outside is touched.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +17,9 @@ use crate::args::TestArgs;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Format, print};
-use crate::progress::Progress;
+use crate::progress::{Lines, Progress};
 use crate::roles::embedded::{Embedded, Plan};
+use crate::telemetry;
 
 /// How often the run is looked at.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -49,9 +49,7 @@ pub(crate) async fn run(context: &Context, args: TestArgs) -> Result<(), Failure
     let run = manual_run(&dag, None, args.logical_date.as_deref(), conf, now)?;
     let run = running.store.trigger(run, now).await?;
     running.scheduler.wake();
-    // In a pipe, the state table and the logs on stdout say it all.
-    let quiet = !std::io::stderr().is_terminal();
-    let progress = Progress::new(quiet);
+    let progress = Progress::new(telemetry::json_logs(&context.config), Lines::None);
     let result = tokio::select! {
         biased;
         result = follow(running.store.as_ref(), &run, &progress) => result,

@@ -25,8 +25,17 @@ const BARS: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Progress {
     terminal: bool,
-    quiet: bool,
+    lines: Lines,
     bars: MultiProgress,
+}
+
+/// Where lines go when there is no terminal to draw on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// Nowhere: stdout has the same already.
+    None,
+    /// To stdout: stderr may be JSON, for programs.
+    Stdout,
 }
 
 /// What is known of a run that was shown.
@@ -37,10 +46,10 @@ struct Shown {
 }
 
 impl Progress {
-    /// `quiet`: stderr is for machines.
-    pub(crate) fn new(quiet: bool) -> Self {
-        let terminal = io::stderr().is_terminal() && !quiet;
-        Self { terminal, quiet, bars: MultiProgress::new() }
+    /// Bars if stderr is a terminal that shows text logs; else `lines`.
+    pub(crate) fn new(json_logs: bool, lines: Lines) -> Self {
+        let terminal = io::stderr().is_terminal() && !json_logs;
+        Self { terminal, lines, bars: MultiProgress::new() }
     }
 
     /// Shows runs as they change, forever; ends only when the store fails for good.
@@ -132,8 +141,8 @@ impl Progress {
         // A line that cannot be written (terminal gone) is no reason to stop.
         if self.terminal {
             let _unwritten = self.bars.println(text);
-        } else if !self.quiet {
-            eprintln!("{text}");
+        } else if self.lines == Lines::Stdout {
+            println!("{text}");
         }
     }
 }

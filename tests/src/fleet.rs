@@ -1,7 +1,6 @@
 //! A fleet of separate processes on real servers.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -21,6 +20,7 @@ pub struct Role {
     name: String,
     child: Child,
     log: PathBuf,
+    out: PathBuf,
 }
 
 impl Role {
@@ -47,13 +47,14 @@ impl Role {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// What it has logged so far.
+    /// What it has logged so far (stderr).
     pub fn log(&self) -> String {
-        let mut text = String::new();
-        if let Ok(mut file) = File::open(&self.log) {
-            let _read = file.read_to_string(&mut text);
-        }
-        text
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What it has printed for people so far (stdout).
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.out).unwrap_or_default()
     }
 }
 
@@ -129,11 +130,12 @@ impl Fleet {
         self.started += 1;
         let name = format!("{}-{}", args[0], self.started);
         let log = self.home().join(format!("{name}.log"));
-        let out = File::create(&log).expect("log file");
-        let err = out.try_clone().expect("log file");
+        let err = File::create(&log).expect("log file");
+        let printed = self.home().join(format!("{name}.out"));
+        let out = File::create(&printed).expect("output file");
         let mut command = self.env.command(args);
         command.stdout(Stdio::from(out)).stderr(Stdio::from(err));
-        Role { name, child: command.spawn().expect("the binary starts"), log }
+        Role { name, child: command.spawn().expect("the binary starts"), log, out: printed }
     }
 
     /// Starts `web` on a free port and points the workers to it.

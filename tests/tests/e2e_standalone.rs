@@ -42,6 +42,11 @@ fn the_bundled_etl_succeeds_in_a_fresh_home() {
     for task in fleet.states("example_etl", run_id) {
         assert_eq!(task["state"], "success", "{task}");
     }
+    until("the success in the output", LIMIT, || {
+        let output = role.output();
+        let line = output.lines().find(|line| line.contains(run_id) && line.contains("success in"));
+        line.map(str::to_owned)
+    });
     let log = fleet.env.ok(&["tasks", "logs", "example_etl", "load", run_id]);
     assert!(!log.trim().is_empty(), "the log of a task can be read");
 

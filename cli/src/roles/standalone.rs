@@ -11,7 +11,7 @@ use super::signals;
 use crate::assets;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::progress::{Lines, Progress};
 use crate::telemetry;
 
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
@@ -27,14 +27,12 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let shutdown = signals::shutdown()?;
     let mut running =
         Embedded::start(context, Arc::clone(&store), Plan::from_config(context)?).await?;
-    let quiet = telemetry::json_logs(&context.config);
+    let json_logs = telemetry::json_logs(&context.config);
     if let Some(address) = running.web {
         info!("standalone ready on http://{address}, DAG files in {}", folder.display());
-        if !quiet {
-            eprintln!("Tradewind is at http://{address}   DAG files: {}", folder.display());
-        }
+        println!("Tradewind is at http://{address}   DAG files: {}", folder.display());
     }
-    let progress = Progress::new(quiet);
+    let progress = Progress::new(json_logs, Lines::Stdout);
     let result = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(()),

@@ -20,7 +20,7 @@ use crate::rows::{self, Cells};
 use crate::{Error, PlanStore, micros};
 
 /// The factor between publications stops growing after so many.
-const DOUBLINGS_MAX: u32 = 16;
+const DOUBLINGS_MAX: u32 = 5;
 /// A commit that the server broke off because of a deadlock is tried so often.
 const TRIES_MAX: u32 = 4;
 

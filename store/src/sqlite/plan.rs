@@ -20,7 +20,7 @@ use crate::specs::SpecCache;
 use crate::{Error, PlanStore, micros};
 
 /// The factor between publications stops growing after so many.
-const DOUBLINGS_MAX: u32 = 16;
+const DOUBLINGS_MAX: u32 = 5;
 
 #[async_trait]
 impl PlanStore for SqliteStore {
