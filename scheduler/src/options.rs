@@ -95,7 +95,7 @@ pub struct SchedulerOptions {
     pub lost_max: u32,
     /// Task instances queued or running at once in the deployment; 0 = no limit.
     pub parallelism: u32,
-    /// Slots of a pool that nobody configured.
+    /// Slots of a pool that nobody configured; −1 = no limit.
     pub default_pool_slots: i64,
     /// Runs planned in memory at once; the least recently used ones are loaded again when needed.
     pub cached_runs: usize,
@@ -169,7 +169,7 @@ impl SchedulerOptions {
         bounded("parse_processes", self.parse_processes as f64, 1.0, 64.0)?;
         bounded("parse_memory_mib", self.parse_memory_mib as f64, 64.0, 1_048_576.0)?;
         bounded("cached_runs", self.cached_runs as f64, 1.0, 1_000_000.0)?;
-        bounded("default_pool_slots", self.default_pool_slots as f64, 0.0, 1e9)?;
+        bounded("default_pool_slots", self.default_pool_slots as f64, -1.0, 1e9)?;
         if self.outage_gap <= self.reaper_interval {
             return Err(Error::Options(
                 "scheduler.outage_gap must be longer than scheduler.reaper_interval".to_owned(),

@@ -91,15 +91,15 @@ fn the_other_scheduler_goes_on_at_once() {
 fn a_redis_that_forgets_everything_loses_nothing() {
     let mut servers = servers();
     let (mut fleet, ledger) = servers.fleet();
+    fleet.env.set("TRADEWIND__CORE__DEFAULT_POOL_SLOTS", "-1");
     fleet.dag("queued.py", &dags::queues(&["default"], 200, "0.01", &ledger.path()));
     let _web = fleet.start_web();
     let _scheduler = fleet.start(&["scheduler"]);
     fleet.wait_for_dag("queued");
-    fleet.env.set("TRADEWIND__CORE__DEFAULT_POOL_SLOTS", "-1");
     fleet.trigger("queued", "q1");
-    until("messages in the queue", LIMIT, || {
+    until("200 messages in the queue", LIMIT, || {
         let queues = fleet.env.rows(&["queues", "list"]);
-        (queues[0]["ready"].as_u64()? >= 100).then_some(())
+        (queues[0]["ready"].as_u64()? == 200).then_some(())
     });
     servers.redis.kill9();
     servers.redis.restart().expect("Redis starts again");
@@ -116,6 +116,7 @@ fn a_killed_rabbitmq_loses_nothing() {
     let mut rabbit = Rabbit::start().expect("RabbitMQ starts");
     let postgres = Postgres::start().expect("PostgreSQL starts");
     let mut fleet = Fleet::new(rabbit.url(), "", postgres.url());
+    fleet.env.set("TRADEWIND__CORE__DEFAULT_POOL_SLOTS", "-1");
     fleet.env.ok(&["db", "migrate"]);
     let ledger = Ledger::new(fleet.home());
     fleet.dag("queued.py", &dags::queues(&["default"], 200, "0.01", &ledger.path()));
