@@ -49,12 +49,22 @@ impl Keys {
             Err(OpenError::UnknownKey { .. }) => {}
             other => return other.map_err(KeyFault::Bad),
         }
-        self.fetch_after(api, arrived).await.map_err(KeyFault::Unknown)?;
+        let mut last = self.last.lock().await;
+        // The fetch that held the lock may have brought the key: no reason to wait for another.
+        match self.ring().open(bytes) {
+            Err(OpenError::UnknownKey { .. }) => {}
+            other => return other.map_err(KeyFault::Bad),
+        }
+        self.fetch_after(&mut last, api, arrived).await.map_err(KeyFault::Unknown)?;
         self.ring().open(bytes).map_err(KeyFault::Bad)
     }
 
-    async fn fetch_after(&self, api: &dyn ExecutionApi, since: Instant) -> Result<(), ApiError> {
-        let mut last = self.last.lock().await;
+    async fn fetch_after(
+        &self,
+        last: &mut Option<(Instant, Result<(), ApiError>)>,
+        api: &dyn ExecutionApi,
+        since: Instant,
+    ) -> Result<(), ApiError> {
         if let Some((began, result)) = last.as_ref() {
             if *began >= since {
                 return result.clone();
@@ -84,5 +94,81 @@ impl Keys {
 
     fn ring(&self) -> Arc<KeyRing> {
         Arc::clone(&self.ring.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use async_trait::async_trait;
+    use tradewind_proto::execution::{
+        ClaimReply, ClaimRequest, HeartbeatReply, HeartbeatRequest, KeysReply, LogChunks,
+        VariableQuery, VariableReply, XcomQuery, XcomReply,
+    };
+    use tradewind_proto::sign::SigningKey;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct KeysOnly(PublicKey, AtomicU32);
+
+    #[async_trait]
+    impl ExecutionApi for KeysOnly {
+        async fn claim(&self, _: &ClaimRequest) -> Result<ClaimReply, ApiError> {
+            Err(ApiError::Unauthorized)
+        }
+        async fn heartbeat(&self, _: &HeartbeatRequest) -> Result<HeartbeatReply, ApiError> {
+            Err(ApiError::Unauthorized)
+        }
+        async fn xcom(&self, _: &XcomQuery) -> Result<XcomReply, ApiError> {
+            Err(ApiError::Unauthorized)
+        }
+        async fn variable(&self, _: &VariableQuery) -> Result<VariableReply, ApiError> {
+            Err(ApiError::Unauthorized)
+        }
+        async fn logs(&self, _: &LogChunks) -> Result<(), ApiError> {
+            Err(ApiError::Unauthorized)
+        }
+        async fn keys(&self) -> Result<KeysReply, ApiError> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok(KeysReply { keys: vec![STANDARD.encode(self.0.0)] })
+        }
+    }
+
+    fn sealed(key: &SigningKey) -> Vec<u8> {
+        let workload = Workload {
+            attempt: 1,
+            token: 1,
+            dag_id: "d".into(),
+            run_id: "r".into(),
+            task_id: "t".into(),
+            map_index: -1,
+            try_number: 1,
+            queue: "default".into(),
+            reply_to: String::new(),
+            trace_parent: String::new(),
+            queued_at: 0,
+        };
+        key.seal(&workload).expect("small")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_messages_with_one_new_key_wait_for_one_fetch() {
+        let key = SigningKey::from_seed(&[3; 32]).expect("seed");
+        let (api, keys, bytes) =
+            (KeysOnly(key.public(), AtomicU32::new(0)), Keys::new(), sealed(&key));
+        let begun = Instant::now();
+        let all = futures::future::join_all((0..8).map(|n| {
+            let (api, keys, bytes) = (&api, &keys, &bytes);
+            async move {
+                tokio::time::sleep(Duration::from_millis(n)).await;
+                keys.open(api, bytes).await
+            }
+        }));
+        assert!(all.await.iter().all(Result::is_ok));
+        assert_eq!(api.1.load(Ordering::Relaxed), 1, "one fetch serves all");
+        assert!(begun.elapsed() < Duration::from_millis(100), "took {:?}", begun.elapsed());
     }
 }
