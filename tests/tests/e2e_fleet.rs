@@ -116,9 +116,10 @@ fn worker(task: &Value) -> String {
 fn check_runs(fleet: &Fleet, runs: &[Value], tasks: usize) -> BTreeSet<String> {
     let mut workers = BTreeSet::new();
     for run in runs {
-        assert_eq!(run["state"], "success", "{run}");
         let dag = run["dag_id"].as_str().expect("dag");
         let states = fleet.states(dag, run["run_id"].as_str().expect("run"));
+        let odd: Vec<_> = states.iter().filter(|task| task["state"] != "success").take(3).collect();
+        assert_eq!(run["state"], "success", "{run}: {odd:?}");
         assert_eq!(states.len(), tasks);
         for task in &states {
             assert_eq!(task["state"], "success", "{task}");

@@ -20,6 +20,8 @@ use crate::runtime::render::{Rendered, Unrendered};
 
 /// How long output is read after the attempt has ended.
 const OUTPUT_LINGER: Duration = Duration::from_millis(200);
+/// How long the log connection of an attempt that has ended may take to be noticed.
+const LOG_ARRIVAL_MAX: Duration = Duration::from_secs(1);
 /// How long the host may take to say how a process ended.
 const EXIT_NEWS_MAX: Duration = Duration::from_millis(500);
 
@@ -72,6 +74,9 @@ pub(super) async fn converse(
     if result.is_err() {
         // Also after an exit without last words: what the process had started is still there.
         kill_tree(order.job.attempt_id, pid, limits.kill_grace, talk.end_of_control()).await;
+    }
+    if talk.log.is_none() {
+        talk.late_log(&order.job.log).await;
     }
     if let Some(mut log) = talk.log.take()
         && timeout(OUTPUT_LINGER, &mut log).await.is_err()
@@ -207,6 +212,23 @@ impl Talk {
         };
         let text = timeout(EXIT_NEWS_MAX, news).await;
         Fault::Failed(ended_without(text.as_deref().unwrap_or("no exit code is known")))
+    }
+
+    /// A task may be done before its log connection was looked at: everything that it printed is
+    /// still in there.
+    async fn late_log(&mut self, log: &AttemptLog) {
+        let stream = async {
+            loop {
+                match self.session.arrivals.recv().await {
+                    Some(Arrival::Log(stream)) => return Some(stream),
+                    Some(Arrival::Control(..)) => {}
+                    Some(Arrival::Exited(_)) | None => return None,
+                }
+            }
+        };
+        if let Ok(Some(stream)) = timeout(LOG_ARRIVAL_MAX, stream).await {
+            self.log = Some(follow(stream, log));
+        }
     }
 
     async fn end_of_control(&mut self) {
