@@ -1,7 +1,7 @@
 //! The duty that kills what ended attempts leave behind: a daemon that left its group and session is
 //! found by the environment it inherited. Starts and stops with the worker.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +27,9 @@ pub(crate) async fn sweep(table: Arc<ProcessTable>, instance: Uuid) {
         if table.is_quiet() {
             continue;
         }
-        let (active, gone) = table.sweep_view();
+        let (ended, gone) = table.sweep_view();
         let instance = instance.clone();
-        let scan = move || kill_leftovers(&processes(), &instance, &active, &gone);
+        let scan = move || kill_leftovers(&processes(), &instance, &ended, &gone);
         if let Ok(killed @ 1..) = tokio::task::spawn_blocking(scan).await {
             tracing::info!(killed, "killed processes that ended attempts left behind");
         }
@@ -39,18 +39,18 @@ pub(crate) async fn sweep(table: Arc<ProcessTable>, instance: Uuid) {
 fn kill_leftovers(
     all: &[Process],
     instance: &str,
-    active: &BTreeMap<AttemptId, i32>,
+    ended: &BTreeSet<AttemptId>,
     gone: &BTreeSet<i32>,
 ) -> usize {
-    let ended = |p: &&Process| {
+    let leftover = |p: &&Process| {
         if !p.has(ENV_WORKER_ID, instance) {
             return false;
         }
         match p.variable(ENV_ATTEMPT_ID).map(std::str::from_utf8) {
-            Some(Ok(id)) => id.parse().is_ok_and(|id: AttemptId| !active.contains_key(&id)),
+            Some(Ok(id)) => id.parse().is_ok_and(|id: AttemptId| ended.contains(&id)),
             _ => gone.contains(&p.session),
         }
     };
-    let doomed = closure(all, all.iter().filter(ended).map(|p| p.pid).collect());
+    let doomed = closure(all, all.iter().filter(leftover).map(|p| p.pid).collect());
     doomed.into_iter().filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).count()
 }

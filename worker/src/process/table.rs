@@ -9,9 +9,9 @@ use tradewind_proto::AttemptId;
 struct State {
     /// Attempt → process id of its leader.
     active: BTreeMap<AttemptId, i32>,
-    /// Leaders that ended since the last sweep, and in the sweep before.
-    ended: BTreeSet<i32>,
-    ended_before: BTreeSet<i32>,
+    /// Attempts that ended since the last sweep, and before that one, with their leaders.
+    ended: BTreeMap<AttemptId, i32>,
+    ended_before: BTreeMap<AttemptId, i32>,
 }
 
 /// Processes of attempts.
@@ -31,15 +31,17 @@ impl ProcessTable {
         Registration { table: self, attempt }
     }
 
-    /// What a sweep must spare, and the leaders whose sessions must be gone.
-    pub(crate) fn sweep_view(&self) -> (BTreeMap<AttemptId, i32>, BTreeSet<i32>) {
+    /// Attempts of which nothing may be left, and the leaders whose sessions must be gone. Only what
+    /// is known to have ended: an attempt may start, and show its processes, while a sweep looks.
+    pub(crate) fn sweep_view(&self) -> (BTreeSet<AttemptId>, BTreeSet<i32>) {
         let mut state = self.lock();
         let ended = std::mem::take(&mut state.ended);
-        let mut gone = std::mem::replace(&mut state.ended_before, ended.clone());
-        gone.extend(ended);
+        let mut all = std::mem::replace(&mut state.ended_before, ended.clone());
+        all.extend(ended);
+        let mut gone: BTreeSet<i32> = all.values().copied().collect();
         // A process id that was given to a new leader is not gone.
         gone.retain(|pid| !state.active.values().any(|leader| leader == pid));
-        (state.active.clone(), gone)
+        (all.into_keys().collect(), gone)
     }
 
     /// Whether a sweep could find anything.
@@ -57,7 +59,31 @@ impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let mut state = self.table.lock();
         if let Some(leader) = state.active.remove(&self.attempt) {
-            state.ended.insert(leader);
+            state.ended.insert(self.attempt, leader);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_sweep_names_what_has_ended_and_nothing_that_starts_meanwhile() {
+        let (table, attempt) = (ProcessTable::default(), |n| AttemptId(Uuid::from_u128(n)));
+        let lasting = table.register(attempt(1), 101);
+        drop(table.register(attempt(2), 102));
+        let (ended, gone) = table.sweep_view();
+        // Starts after the view was taken, before /proc is read: in no set, so it is spared.
+        let _new = table.register(attempt(3), 103);
+        assert_eq!(ended, BTreeSet::from([attempt(2)]));
+        assert_eq!(gone, BTreeSet::from([102]));
+        drop(lasting);
+        let (ended, gone) = table.sweep_view();
+        assert_eq!(ended, BTreeSet::from([attempt(1), attempt(2)]), "each is looked for twice");
+        assert_eq!(gone, BTreeSet::from([101, 102]));
+        assert_eq!(table.sweep_view().0, BTreeSet::from([attempt(1)]));
     }
 }
