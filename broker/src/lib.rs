@@ -6,6 +6,8 @@
 pub mod bare;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod control;
+pub mod coordination;
 mod delivery;
 mod error;
 mod limits;
@@ -19,6 +21,8 @@ pub mod results;
 mod slots;
 pub mod trace;
 
+pub use control::{ControlBus, EventStream, Mailbox, Reply};
+pub use coordination::Coordinator;
 pub use delivery::{Delivery, Payload, Settle};
 pub use error::Error;
 pub use memory::MemoryBroker;
@@ -28,5 +32,5 @@ pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats}
 pub use rabbitmq::RabbitBroker;
 pub use redis::RedisBroker;
 pub use results::{
-    Inbox, InboxItem, MemoryResults, Put, ResultBackend, ResultOptions, StoredResult, open_results,
+    Inbox, InboxItem, Join, JoinPart, MemoryResults, Put, ResultBackend, ResultOptions, StoredResult, open_results,
 };

@@ -3,6 +3,7 @@
 //!
 //! Nothing here does I/O or is async, and nothing here decides: rules live in `tradewind-engine`.
 
+pub mod celery;
 pub mod clock;
 pub mod codec;
 pub mod dag;

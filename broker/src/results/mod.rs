@@ -53,6 +53,39 @@ pub enum Put {
     Superseded,
 }
 
+/// One task of a group that a chord waits for, as it ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinPart {
+    /// Group id.
+    pub group: String,
+    /// Task id.
+    pub task_id: String,
+    /// Position in the group (`group_index`); orders the body's arguments.
+    pub index: i64,
+    /// Its terminal state.
+    pub state: String,
+    /// Its result, or Celery's exception object, as JSON.
+    pub result: serde_json::Value,
+}
+
+/// What became of a part that was handed in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Join {
+    /// Others are missing.
+    Waiting,
+    /// All parts are there and the caller alone may send the chord's body now; it then calls
+    /// [`ResultBackend::finish_join`]. Parts by position. The claim runs out by itself, so that a part
+    /// that is handed in again after a crash takes it over.
+    Complete {
+        /// Names the claim.
+        claim: String,
+        /// All parts.
+        parts: Vec<JoinPart>,
+    },
+    /// The body was sent, or somebody else is sending it.
+    Taken,
+}
+
 /// Results and inboxes. Cheap to share behind an `Arc`.
 #[async_trait]
 pub trait ResultBackend: fmt::Debug + Send + Sync + 'static {
@@ -76,6 +109,32 @@ pub trait ResultBackend: fmt::Debug + Send + Sync + 'static {
 
     /// Drops a result.
     async fn forget(&self, task_id: &str) -> Result<(), Error>;
+
+    /// Says how many parts the join of a group has (Celery's `set_chord_size`).
+    async fn begin_join(&self, group: &str, size: u64, ttl: Duration) -> Result<(), Error> {
+        let _ = (group, size, ttl);
+        Err(self.no_joins())
+    }
+
+    /// Hands in a part; the same one twice counts once. Redis: Celery 5.7's keys.
+    async fn join(&self, part: JoinPart, ttl: Duration) -> Result<Join, Error> {
+        let _ = (part, ttl);
+        Err(self.no_joins())
+    }
+
+    /// The body of the group's chord was sent (or its errbacks were): forgets the parts.
+    async fn finish_join(&self, group: &str, claim: &str) -> Result<(), Error> {
+        let _ = (group, claim);
+        Err(self.no_joins())
+    }
+
+    /// The refusal of a backend that cannot join (rpc, as in Celery).
+    fn no_joins(&self) -> Error {
+        Error::Config(format!(
+            "result backend {:?} cannot join chords; use redis://, postgresql:// or memory://",
+            self.kind()
+        ))
+    }
 
     /// Puts bodies into a durable inbox, in order; returns once they are safe there. After an error
     /// all of them may be sent again: readers must be idempotent.

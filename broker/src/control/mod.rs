@@ -1,0 +1,71 @@
+//! The control seam: best-effort broadcast of Celery's events and remote-control commands.
+//!
+//! Wire: exchange `celeryev` (topic, durable; fanout channels on Redis) and kombu's pidbox
+//! (`celery.pidbox`, `reply.celery.pidbox`). Drivers: memory, redis, rabbitmq; [`open_bus`] picks one by
+//! URL. Nothing here is durable and nobody may depend on it for correctness.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tradewind_proto::celery::{ControlRequest, Event};
+
+use crate::Error;
+
+/// One node's answer to a command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// Node name.
+    pub node: String,
+    /// What it said.
+    pub value: Value,
+}
+
+/// Events and remote control. Cheap to share behind an `Arc`. Links are made at first use and again after a loss.
+#[async_trait]
+pub trait ControlBus: fmt::Debug + Send + Sync + 'static {
+    /// `memory`, `redis` or `rabbitmq`.
+    fn kind(&self) -> &'static str;
+
+    /// Publishes events that are complete (`hostname`, `clock`, `timestamp`, … set): one as an object under
+    /// its routing key; several task events as a list under `task.multi`.
+    async fn publish_events(&self, events: &[Event]) -> Result<(), Error>;
+
+    /// Everything on `celeryev` from now on.
+    async fn subscribe_events(&self) -> Result<Box<dyn EventStream>, Error>;
+
+    /// The command mailbox of a node (`celery@host`).
+    async fn open_mailbox(&self, node: &str) -> Result<Box<dyn Mailbox>, Error>;
+
+    /// Answers a command that has a `reply_to`.
+    async fn reply(&self, to: &ControlRequest, reply: Reply) -> Result<(), Error>;
+
+    /// Broadcasts a command, with nobody waiting.
+    async fn broadcast(&self, request: ControlRequest) -> Result<(), Error>;
+
+    /// Broadcasts a command and collects replies for `wait`, or until `expected` nodes have answered.
+    async fn ask(
+        &self,
+        request: ControlRequest,
+        wait: Duration,
+        expected: Option<usize>,
+    ) -> Result<Vec<Reply>, Error>;
+
+    /// Closes connections.
+    async fn close(&self);
+}
+
+/// A monitor's view of all events. Reconnects by itself: an error is for the log, the next call tries again.
+#[async_trait]
+pub trait EventStream: fmt::Debug + Send {
+    /// Waits for at least one event, then adds those at hand. Cancel-safe.
+    async fn next(&mut self) -> Result<Vec<Event>, Error>;
+}
+
+/// A node's commands: those for all and those that name it. Reconnects by itself, as [`EventStream`].
+#[async_trait]
+pub trait Mailbox: fmt::Debug + Send {
+    /// Waits for the next command. Expired and foreign ones are skipped. Cancel-safe.
+    async fn next(&mut self) -> Result<ControlRequest, Error>;
+}
