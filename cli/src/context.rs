@@ -15,6 +15,9 @@ use crate::args::Cli;
 use crate::config::{self, Config, Inputs};
 use crate::failure::Failure;
 
+/// Environment variables that are looked at.
+const PREFIXES: [&str; 4] = ["TRADEWIND__", "AIRFLOW__", "CELERY_", "FLOWER_"];
+
 /// Configuration, clock and ids of this process.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
@@ -33,9 +36,10 @@ impl Context {
         let file = config_file(cli, &home)?;
         let env: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("TRADEWIND__") || name.starts_with("AIRFLOW__"))
+            .filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
             .collect();
-        let config = config::load(&Inputs { home, file, env, flags })?;
+        let fallbacks = cli.celery.fallbacks.clone();
+        let config = config::load(&Inputs { home, file, fallbacks, env, flags })?;
         Ok(Self::with_config(config))
     }
 
