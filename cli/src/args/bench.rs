@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::OutputArgs;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// Time from an upstream's end to its downstream's start, and the fan-out rate
@@ -16,6 +18,9 @@ pub(crate) enum BenchCommand {
     Roundtrip(FleetBenchArgs),
     /// Waiting tasks per second with 1, 2, 4 and 8 worker processes
     Scale(ScaleArgs),
+    /// A worker of a bench (started by it)
+    #[command(hide = true)]
+    Worker(BenchWorkerArgs),
 }
 
 #[derive(Debug, Args)]
@@ -45,9 +50,8 @@ pub(crate) struct FleetBenchArgs {
     /// Python with Celery, to be measured beside
     #[arg(long, value_name = "PATH")]
     pub(crate) python: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -64,7 +68,19 @@ pub(crate) struct ScaleArgs {
     /// Milliseconds that a task waits
     #[arg(long, default_value_t = 100)]
     pub(crate) wait: u32,
-    /// Print one JSON object
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchWorkerArgs {
+    /// Queue to consume
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) queue: String,
+    /// Tasks run at once
+    #[arg(long)]
+    pub(crate) concurrency: u16,
+    /// Milliseconds that a task waits
+    #[arg(long)]
+    pub(crate) wait: u32,
 }

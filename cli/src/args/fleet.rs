@@ -229,9 +229,8 @@ pub(crate) struct EventsArgs {
     /// Print events as lines (what this command does anyway)
     #[arg(short, long)]
     pub(crate) dump: bool,
-    /// Print each event as a JSON object on a line
-    #[arg(short, long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     /// End after so many events
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,

@@ -7,7 +7,7 @@ mod load;
 mod tables;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -109,6 +109,22 @@ impl Config {
         };
         let candidates = [self.results_url(), self.text("broker", "url").to_owned()];
         candidates.into_iter().find(|url| can(url)).unwrap_or_else(|| "memory://".to_owned())
+    }
+
+    /// What a worker consumes: the listed queues but the excluded ones.
+    pub(crate) fn worker_queues(&self) -> Vec<String> {
+        let excluded = self.list("worker", "exclude_queues");
+        let mut queues = self.list("worker", "queues");
+        queues.retain(|queue| !excluded.contains(queue));
+        queues
+    }
+
+    /// Every queue that the configuration names, for commands that are told none.
+    pub(crate) fn queues(&self) -> BTreeSet<String> {
+        let mut queues: BTreeSet<String> = self.list("worker", "queues").into_iter().collect();
+        queues.insert(self.text("broker", "default_queue").to_owned());
+        queues.extend(self.routes.iter().filter_map(|route| route.queue().map(str::to_owned)));
+        queues
     }
 
     /// The result backend's URL: as set, or what fits the broker.

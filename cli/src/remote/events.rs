@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use tracing::warn;
 use tradewind_proto::celery::{ControlRequest, Event};
 
-use super::python::display;
+use super::reply::display;
 use crate::args::EventsArgs;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::output::Format;
 use crate::roles::signals;
 
 /// Tasks whose names are remembered, so that later events can show them.
@@ -21,7 +22,8 @@ pub(crate) async fn events(context: &Context, args: EventsArgs) -> Result<(), Fa
     let bus = context.bus().await?;
     let mut stream = bus.subscribe_events().await?;
     let shutdown = signals::shutdown()?;
-    if !args.json {
+    let json = args.output.output == Format::Json;
+    if !json {
         line("-> capturing events; Ctrl-C ends")?;
     }
     // Everybody shows up at once instead of with the next heartbeat.
@@ -29,7 +31,7 @@ pub(crate) async fn events(context: &Context, args: EventsArgs) -> Result<(), Fa
     if let Err(error) = bus.broadcast(wake).await {
         warn!(%error, "could not ask for heartbeats");
     }
-    let mut printer = Printer { json: args.json, ..Printer::default() };
+    let mut printer = Printer { json, ..Printer::default() };
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
         let events = tokio::select! {

@@ -4,7 +4,6 @@
 mod ask;
 mod commands;
 mod events;
-mod python;
 mod reply;
 
 pub(crate) use ask::{control, inspect, status};

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use tradewind_broker::Reply;
+use tradewind_proto::celery::repr;
 
-use super::python;
 
 /// One reply: a line with the node and whether it went well, and if wanted what it said.
 pub(super) fn text(reply: &Reply, body: bool) -> String {
@@ -27,12 +27,20 @@ pub(super) fn is_error(value: &Value) -> bool {
     value.get("error").is_some() && value.get("ok").is_none()
 }
 
+/// A value as Python's `str` shows it.
+pub(super) fn display(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => repr(other),
+    }
+}
+
 fn pretty(value: &Value) -> (bool, String) {
     match value {
         Value::Array(items) if items.is_empty() => (true, "- empty -".to_owned()),
         Value::Array(items) => {
             let lines: Vec<String> =
-                items.iter().map(|item| format!("* {}", python::display(item))).collect();
+                items.iter().map(|item| format!("* {}", display(item))).collect();
             (true, lines.join("\n"))
         }
         Value::Object(map) => match (map.get("ok"), map.get("error")) {
@@ -40,7 +48,7 @@ fn pretty(value: &Value) -> (bool, String) {
             (None, Some(said)) => (false, indent(&pretty(said).1)),
             (None, None) => (true, serde_json::to_string_pretty(&sorted(value)).unwrap_or_default()),
         },
-        other => (true, python::display(other)),
+        other => (true, display(other)),
     }
 }
 

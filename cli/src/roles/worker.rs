@@ -32,7 +32,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let shutdown = signals::shutdown()?;
     let mut handle = worker.handle();
     ops::serve(context, "worker", registry, handle_readiness(&handle), shutdown.clone()).await?;
-    let queues = context.config.list("worker", "queues").join(",");
+    let queues = context.config.worker_queues().join(",");
     tokio::spawn(async move {
         if handle.ready().await {
             info!(queues, "worker ready");
