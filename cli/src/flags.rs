@@ -10,7 +10,9 @@ pub(crate) fn of(command: &Command) -> Vec<Flag> {
         Command::Standalone(args) | Command::Web(args) => flags.web(args),
         Command::Scheduler(folder) => flags.dags(folder),
         Command::Worker(args) => flags.worker(args),
-        Command::Beat(BeatArgs { loglevel }) => flags.add("logging", "level", "--loglevel", loglevel),
+        Command::Beat(BeatArgs { loglevel }) => {
+            flags.add("logging", "level", "--loglevel", loglevel)
+        }
         Command::Flower(FlowerArgs { host, port }) => {
             flags.add("flower", "host", "--host", host);
             flags.add("flower", "port", "--port", port);

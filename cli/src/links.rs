@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tradewind_broker::{BrokerOptions, BusOptions, QueueKind, QueueOrder, ResultOptions};
+use tradewind_broker::{BrokerOptions, QueueKind, QueueOrder, ResultOptions};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -38,19 +38,6 @@ pub(crate) fn broker(config: &Config) -> Result<BrokerOptions, Failure> {
     })
 }
 
-/// Events and remote control use the broker's server.
-pub(crate) fn bus(config: &Config) -> BusOptions {
-    let defaults = BusOptions::default();
-    let heartbeat = u16::try_from(config.int("broker", "heartbeat")).unwrap_or(u16::MAX);
-    BusOptions {
-        global_keyprefix: config.text("broker", "key_prefix").to_owned(),
-        heartbeat_s: if heartbeat == 0 { defaults.heartbeat_s } else { heartbeat },
-        connect_timeout_ms: milliseconds(config.seconds("broker", "connect_timeout")),
-        response_timeout_ms: milliseconds(config.seconds("broker", "response_timeout")),
-        ..defaults
-    }
-}
-
 /// `[results]`.
 pub(crate) fn results(config: &Config) -> ResultOptions {
     // Celery's prefix is one setting per side; with both on one Redis people set it once.
@@ -82,7 +69,8 @@ fn weights(config: &Config) -> Result<BTreeMap<String, u16>, Failure> {
         Some((queue.trim().to_owned(), weight.trim().parse().ok()?))
     };
     let weights: Option<_> = pairs.iter().map(read).collect();
-    weights.ok_or_else(|| refuse(config, "queue_weights", "queue=weight pairs, as in fast=5,slow=1"))
+    weights
+        .ok_or_else(|| refuse(config, "queue_weights", "queue=weight pairs, as in fast=5,slow=1"))
 }
 
 fn refuse(config: &Config, name: &str, expected: &str) -> Failure {

@@ -40,7 +40,9 @@ impl Drain {
         report.add(
             &format!("{key}_per_second"),
             rounded(*rate),
-            &format!("{name}: {rate:.0} messages/s, {cpu_us:.0} µs CPU per task, {mib:.0} MiB peak"),
+            &format!(
+                "{name}: {rate:.0} messages/s, {cpu_us:.0} µs CPU per task, {mib:.0} MiB peak"
+            ),
         );
         report.add_quietly(&format!("{key}_cpu_us_per_task"), rounded(*cpu_us));
         report.add_quietly(&format!("{key}_peak_mib"), rounded(mib));

@@ -23,7 +23,8 @@ pub(crate) async fn run(context: &Context, args: &FleetBenchArgs) -> Result<(), 
     match bare::run(url, &format!("{queue}-bare"), count).await {
         Ok(loops) => {
             let bare = count as f64 / loops.publish.as_secs_f64();
-            let line = format!("bare client loop (confirmed in batches of 64): {bare:.0} messages/s");
+            let line =
+                format!("bare client loop (confirmed in batches of 64): {bare:.0} messages/s");
             report.add("bare_publish_per_second", rounded(bare), &line);
             let ratio = ours / bare;
             report.add("ratio", rounded(ratio), &format!("ratio: {ratio:.2} of the bare loop"));

@@ -36,7 +36,8 @@ pub(crate) async fn run(context: &Context, args: &ScaleArgs) -> Result<(), Failu
     ));
     for workers in &args.workers {
         let rate = measure(context, args, broker.as_ref(), *workers).await?;
-        let ideal = f64::from(*workers) * f64::from(args.concurrency) * 1000.0 / f64::from(args.wait);
+        let ideal =
+            f64::from(*workers) * f64::from(args.concurrency) * 1000.0 / f64::from(args.wait);
         let share = 100.0 * rate / ideal;
         report.add(
             &format!("workers_{workers}_per_second"),

@@ -143,10 +143,8 @@ const CALL: &[Opt] = &[
     valued(&["--serializer"], To::Ignore),
 ];
 
-const RESULT: &[Opt] = &[
-    flag(&["--traceback"], To::Pass("--traceback")),
-    valued(&["-t", "--task"], To::Ignore),
-];
+const RESULT: &[Opt] =
+    &[flag(&["--traceback"], To::Pass("--traceback")), valued(&["-t", "--task"], To::Ignore)];
 
 /// A command: our words for it, its options, and whether unknown ones are to be ignored.
 #[derive(Debug)]

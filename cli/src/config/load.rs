@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::keys::{self, KEYS, Key, Kind};
-use super::value::{check, redact};
 use super::tables::{RouteEntry, TABLES, TableEntry};
+use super::value::{check, redact};
 use super::{Config, ConfigError, Setting};
 
 /// Everything that configuration is read from.
@@ -98,11 +98,7 @@ fn find(section: &str, name: &str, source: &str) -> Result<&'static Key, ConfigE
     })
 }
 
-fn read_file(
-    path: &str,
-    text: &str,
-    settings: &mut Settings,
-) -> Result<FileParts, ConfigError> {
+fn read_file(path: &str, text: &str, settings: &mut Settings) -> Result<FileParts, ConfigError> {
     let table: toml::Table =
         toml::from_str(text).map_err(|e| ConfigError(format!("{path}: not valid TOML: {e}")))?;
     let mut parts = FileParts::default();
@@ -244,7 +240,8 @@ mod tests {
     fn routes_keep_their_order_and_unknown_airflow_names_are_listed() {
         let file = "[routes]\n\"z.*\" = \"one\"\n\"a.*\" = \"two\"\n";
         let config = load(&inputs(file, &[("AIRFLOW__SMTP__HOST", "x")])).expect("valid");
-        let patterns: Vec<&str> = config.routes.iter().map(|route| route.pattern.as_str()).collect();
+        let patterns: Vec<&str> =
+            config.routes.iter().map(|route| route.pattern.as_str()).collect();
         assert_eq!(patterns, ["z.*", "a.*"]);
         assert_eq!(config.unknown_airflow, ["AIRFLOW__SMTP__HOST"]);
     }

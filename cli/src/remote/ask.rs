@@ -74,7 +74,11 @@ pub(crate) async fn status(context: &Context, args: StatusArgs) -> Result<(), Fa
 
 fn list(kind: Kind) -> Result<(), Failure> {
     for command in commands::all(kind) {
-        println!("{:<64} {}", format!("{} {}", command.name, command.usage).trim_end(), command.help);
+        println!(
+            "{:<64} {}",
+            format!("{} {}", command.name, command.usage).trim_end(),
+            command.help
+        );
     }
     Ok(())
 }

@@ -72,16 +72,16 @@ const COMMANDS: &[Command] = &[
     Command::new("revoked", Inspect, "", "Ids of revoked tasks"),
     Command::new("scheduled", Inspect, "", "Tasks that wait for their time"),
     Command::new("stats", Inspect, "", "Counters, pool, broker, resource use"),
-    Command::new("add_consumer", Control, "QUEUE [EXCHANGE [TYPE [ROUTING_KEY]]]", "Consume a queue")
-        .args(
-            1,
-            &[
-                ("queue", Text),
-                ("exchange", Text),
-                ("exchange_type", Text),
-                ("routing_key", Text),
-            ],
-        ),
+    Command::new(
+        "add_consumer",
+        Control,
+        "QUEUE [EXCHANGE [TYPE [ROUTING_KEY]]]",
+        "Consume a queue",
+    )
+    .args(
+        1,
+        &[("queue", Text), ("exchange", Text), ("exchange_type", Text), ("routing_key", Text)],
+    ),
     Command::new("autoscale", Control, "[MAX [MIN]]", "Change the bounds of autoscaling")
         .args(0, &[("max", Whole), ("min", Whole)]),
     Command::new("cancel_consumer", Control, "QUEUE", "Stop consuming a queue")
@@ -92,8 +92,13 @@ const COMMANDS: &[Command] = &[
     Command::new("pool_grow", Control, "[N=1]", "Add slots").args(0, &[("n", Whole)]),
     Command::new("pool_restart", Control, "", "Replace child processes"),
     Command::new("pool_shrink", Control, "[N=1]", "Remove slots").args(0, &[("n", Whole)]),
-    Command::new("rate_limit", Control, "TASK RATE (as in 5/s, 5/m, 5/h, 0)", "Limit a task's rate")
-        .args(2, &[("task_name", Text), ("rate_limit", Text)]),
+    Command::new(
+        "rate_limit",
+        Control,
+        "TASK RATE (as in 5/s, 5/m, 5/h, 0)",
+        "Limit a task's rate",
+    )
+    .args(2, &[("task_name", Text), ("rate_limit", Text)]),
     Command::new("revoke", Control, "ID…", "Keep tasks from running").rest("task_id"),
     Command::new("shutdown", Control, "", "Stop workers in an orderly way"),
     Command::new("terminate", Control, "SIGNAL ID…", "Stop running tasks")
@@ -138,7 +143,8 @@ pub(super) fn arguments(command: &Command, words: &[String]) -> Result<Map<Strin
     let usage = |why: String| format!("{why}; usage: {} {}", command.name, command.usage);
     let mut arguments = Map::new();
     for ((name, kind), word) in command.args.iter().zip(words) {
-        let value = typed(*kind, word).ok_or_else(|| usage(format!("{name} = {word:?} is no {}", what(*kind))))?;
+        let value = typed(*kind, word)
+            .ok_or_else(|| usage(format!("{name} = {word:?} is no {}", what(*kind))))?;
         arguments.insert((*name).to_owned(), value);
     }
     if words.len() < command.required {

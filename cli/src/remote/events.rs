@@ -156,7 +156,9 @@ mod tests {
         assert!(event("task-received", sent).contains(&format!("task received: {call} clock=7")));
         let done = event("task-succeeded", json!({"uuid": "id", "result": "3"}));
         assert!(done.ends_with(&format!("task succeeded: {call} clock=7, result=3")), "{done}");
-        assert!(event("task-failed", json!({"uuid": "other"})).contains("task failed: other clock"));
+        assert!(
+            event("task-failed", json!({"uuid": "other"})).contains("task failed: other clock")
+        );
     }
 
     #[test]

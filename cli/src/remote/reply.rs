@@ -4,7 +4,6 @@ use serde_json::Value;
 use tradewind_broker::Reply;
 use tradewind_proto::celery::repr;
 
-
 /// One reply: a line with the node and whether it went well, and if wanted what it said.
 pub(super) fn text(reply: &Reply, body: bool) -> String {
     let (fine, said) = pretty(&reply.value);
@@ -46,7 +45,9 @@ fn pretty(value: &Value) -> (bool, String) {
         Value::Object(map) => match (map.get("ok"), map.get("error")) {
             (Some(said), _) => (true, indent(&pretty(said).1)),
             (None, Some(said)) => (false, indent(&pretty(said).1)),
-            (None, None) => (true, serde_json::to_string_pretty(&sorted(value)).unwrap_or_default()),
+            (None, None) => {
+                (true, serde_json::to_string_pretty(&sorted(value)).unwrap_or_default())
+            }
         },
         other => (true, display(other)),
     }

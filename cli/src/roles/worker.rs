@@ -6,10 +6,11 @@ use tracing::info;
 use tradewind_worker::{Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps};
 
 use super::{ops, options, signals};
+use crate::args::WorkerArgs;
 use crate::context::Context;
 use crate::failure::Failure;
 
-pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context, _args: &WorkerArgs) -> Result<(), Failure> {
     context.require_shared("worker", false)?;
     let token = context.execution_token()?;
     let api = HttpExecutionApi::new(context.config.text("execution", "api_url"), &token)

@@ -96,8 +96,16 @@ mod tests {
     #[test]
     fn words_become_a_request() {
         let request = read(&[
-            "--args", "[1, 2]", "--kwargs", r#"{"x": null}"#, "--countdown", "1.5", "--expires", "60",
-            "--time-limit", "9",
+            "--args",
+            "[1, 2]",
+            "--kwargs",
+            r#"{"x": null}"#,
+            "--countdown",
+            "1.5",
+            "--expires",
+            "60",
+            "--time-limit",
+            "9",
         ])
         .expect("valid");
         assert_eq!((request.task.as_str(), request.id.as_str()), ("t.add", "id"));

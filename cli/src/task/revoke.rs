@@ -18,11 +18,8 @@ const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
 pub(crate) async fn revoke(context: &Context, args: TaskRevokeArgs) -> Result<(), Failure> {
     let limit = call::limit(args.timeout)?;
     let coordinator = context.coordinator().await?;
-    let revoked: Vec<Revoked> = args
-        .ids
-        .iter()
-        .map(|id| Revoked { id: id.clone(), terminate: args.terminate })
-        .collect();
+    let revoked: Vec<Revoked> =
+        args.ids.iter().map(|id| Revoked { id: id.clone(), terminate: args.terminate }).collect();
     let shared = coordinator.shared();
     if shared {
         coordinator.revoke(&revoked, REMEMBERED).await?;

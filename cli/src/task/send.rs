@@ -1,6 +1,5 @@
 //! `task send`: publish, and wait if asked.
 
-use tradewind_broker::Broker;
 use tradewind_proto::celery::Request;
 
 use super::call;
