@@ -6,6 +6,7 @@
 pub mod bare;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[allow(dead_code, reason = "the drivers with a server come next")]
 pub mod control;
 pub mod coordination;
 mod delivery;
@@ -21,7 +22,7 @@ pub mod results;
 mod slots;
 pub mod trace;
 
-pub use control::{ControlBus, EventStream, Mailbox, Reply};
+pub use control::{BusOptions, ControlBus, EventStream, Mailbox, MemoryBus, Reply, open_bus};
 pub use coordination::Coordinator;
 pub use delivery::{Delivery, Payload, Settle};
 pub use error::Error;
@@ -32,5 +33,6 @@ pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats}
 pub use rabbitmq::RabbitBroker;
 pub use redis::RedisBroker;
 pub use results::{
-    Inbox, InboxItem, Join, JoinPart, MemoryResults, Put, ResultBackend, ResultOptions, StoredResult, open_results,
+    Inbox, InboxItem, Join, JoinPart, MemoryResults, Put, ResultBackend, ResultOptions,
+    StoredResult, open_results,
 };

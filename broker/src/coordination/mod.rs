@@ -60,8 +60,12 @@ pub trait Coordinator: fmt::Debug + Send + Sync + 'static {
     async fn leave(&self, key: &str, holder: &str) -> Result<(), Error>;
 
     /// Claims a unique key for a task. None: claimed (or already its own); otherwise the id that holds it.
-    async fn claim_unique(&self, key: &str, id: &str, ttl: Duration)
-    -> Result<Option<String>, Error>;
+    async fn claim_unique(
+        &self,
+        key: &str,
+        id: &str,
+        ttl: Duration,
+    ) -> Result<Option<String>, Error>;
 
     /// Gives a unique key back, if this task still holds it.
     async fn release_unique(&self, key: &str, id: &str) -> Result<(), Error>;
