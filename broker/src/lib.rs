@@ -25,7 +25,7 @@ mod slots;
 pub mod trace;
 
 pub use control::{ControlBus, EventStream, Mailbox, Reply};
-pub use coordination::Coordinator;
+pub use coordination::{Coordinator, open_coordinator};
 pub use dead::{DeadLetter, Selection};
 pub use delivery::{Delivery, Payload, Settle};
 pub use error::Error;
