@@ -2,8 +2,8 @@
 
     capture.py messages|results|events|control --out FOLDER   (FLEET_BROKER, FLEET_RESULTS set)
 
-`cargo xtask capture` runs it by capture_all.py with each Python environment and each broker. Ids are
-fixed and the host is called `capture`; times and pids are those of the run.
+`cargo xtask capture` runs it with each Python environment and each broker, by capture_all.py. Ids
+are fixed and the host is called `capture`; times and pids are those of the run.
 """
 
 import argparse
