@@ -81,12 +81,15 @@ impl Context {
 
     /// Opens the control bus: events and remote control.
     pub(crate) async fn bus(&self) -> Result<Arc<dyn ControlBus>, Failure> {
-        Err(Failure::new("TEMP"))
+        let options = links::bus(&self.config);
+        let url = self.config.text("broker", "url");
+        Ok(tradewind_broker::open_bus(url, &options, Arc::clone(&self.clock)).await?)
     }
 
     /// Opens the place of fleet-wide facts.
     pub(crate) async fn coordinator(&self) -> Result<Arc<dyn Coordinator>, Failure> {
-        Err(Failure::new("TEMP"))
+        let prefix = links::state_prefix(&self.config);
+        Ok(tradewind_broker::open_coordinator(&self.config.state_url(), &prefix).await?)
     }
 
     /// Refuses a fleet role on a database or broker that processes cannot share.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tradewind_broker::{BrokerOptions, QueueKind, QueueOrder, ResultOptions};
+use tradewind_broker::{BrokerOptions, BusOptions, QueueKind, QueueOrder, ResultOptions};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -38,18 +38,38 @@ pub(crate) fn broker(config: &Config) -> Result<BrokerOptions, Failure> {
     })
 }
 
+/// Events and remote control use the broker's server.
+pub(crate) fn bus(config: &Config) -> BusOptions {
+    let defaults = BusOptions::default();
+    let heartbeat = u16::try_from(config.int("broker", "heartbeat")).unwrap_or(u16::MAX);
+    BusOptions {
+        global_keyprefix: config.text("broker", "key_prefix").to_owned(),
+        heartbeat_s: if heartbeat == 0 { defaults.heartbeat_s } else { heartbeat },
+        connect_timeout_ms: milliseconds(config.seconds("broker", "connect_timeout")),
+        response_timeout_ms: milliseconds(config.seconds("broker", "response_timeout")),
+        ..defaults
+    }
+}
+
 /// `[results]`.
 pub(crate) fn results(config: &Config) -> ResultOptions {
-    // Celery's prefix is one setting per side; with both on one Redis people set it once.
-    let own = config.optional("results", "key_prefix");
-    let shared = (config.results_url() == config.text("broker", "url"))
-        .then(|| config.text("broker", "key_prefix"));
     ResultOptions {
         broker_url: Some(config.text("broker", "url").to_owned()),
-        key_prefix: own.or(shared).unwrap_or_default().to_owned(),
+        key_prefix: prefix(config, "results", &config.results_url()),
         pool_size: usize::try_from(config.int("results", "pool_size")).unwrap_or(1),
         ..ResultOptions::default()
     }
+}
+
+/// Prefix of the fleet-wide facts.
+pub(crate) fn state_prefix(config: &Config) -> String {
+    prefix(config, "state", &config.state_url())
+}
+
+/// Celery's prefix is one setting per side; with both on one Redis people set it once.
+fn prefix(config: &Config, section: &str, url: &str) -> String {
+    let shared = (url == config.text("broker", "url")).then(|| config.text("broker", "key_prefix"));
+    config.optional(section, "key_prefix").or(shared).unwrap_or_default().to_owned()
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -4,5 +4,5 @@ use crate::context::Context;
 use crate::failure::Failure;
 
 pub(crate) async fn run(_context: &Context) -> Result<(), Failure> {
-    Err(Failure::new("pending"))
+    Err(Failure::usage("`tradewind flower` is not in this build yet"))
 }
