@@ -30,6 +30,14 @@ pub enum Error {
         /// The queue.
         queue: String,
     },
+    /// The driver has no such ability.
+    #[error("{driver} cannot {what}")]
+    Unsupported {
+        /// The driver.
+        driver: &'static str,
+        /// What it was asked to do.
+        what: &'static str,
+    },
     /// A delivery was settled twice.
     #[error("delivery was already settled")]
     AlreadySettled,

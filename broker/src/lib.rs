@@ -8,29 +8,36 @@ pub mod bare;
 pub mod conformance;
 pub mod control;
 pub mod coordination;
+mod dead;
 mod delivery;
 mod error;
 mod limits;
 mod memory;
 mod open;
 mod options;
+mod order;
 mod queue;
 mod rabbitmq;
 mod redis;
 pub mod results;
+mod routing;
 mod slots;
 pub mod trace;
 
 pub use control::{ControlBus, EventStream, Mailbox, Reply};
-pub use coordination::Coordinator;
+pub use coordination::{Coordinator, open_coordinator};
+pub use dead::{DeadLetter, Selection};
 pub use delivery::{Delivery, Payload, Settle};
 pub use error::Error;
 pub use memory::MemoryBroker;
 pub use open::open;
 pub use options::BrokerOptions;
+pub use order::QueueOrder;
 pub use queue::{Broker, Capabilities, Consumer, Outgoing, QueueKind, QueueStats};
 pub use rabbitmq::RabbitBroker;
 pub use redis::RedisBroker;
 pub use results::{
-    Inbox, InboxItem, Join, JoinPart, MemoryResults, Put, ResultBackend, ResultOptions, StoredResult, open_results,
+    Inbox, InboxItem, Join, JoinPart, MemoryResults, Put, ResultBackend, ResultOptions,
+    StoredResult, open_results,
 };
+pub use routing::{ExchangeType, QueueBinding};

@@ -1,8 +1,9 @@
 //! Checks and names that every driver applies alike.
 
+use tradewind_proto::Timestamp;
 use tradewind_proto::limits::{MESSAGE_BODY_BYTES_MAX, NAME_CHARS_MAX};
 use tradewind_proto::message::TaskMessage;
-use tradewind_proto::names::DEAD_LETTER_SUFFIX;
+use tradewind_proto::names::{DEAD_LETTER_SUFFIX, HEADER_SENT_AT};
 
 use crate::Error;
 
@@ -36,6 +37,29 @@ pub(crate) fn dead_letter_queue(queue: &str) -> String {
     } else {
         format!("{queue}{DEAD_LETTER_SUFFIX}")
     }
+}
+
+/// Refuses names of exchanges and routing keys that AMQP cannot carry.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
+    let bytes = name.len();
+    if bytes > NAME_CHARS_MAX {
+        return Err(Error::Config(format!(
+            "{what} has {bytes} bytes; use at most {NAME_CHARS_MAX}"
+        )));
+    }
+    Ok(())
+}
+
+/// Notes when a message was first published.
+pub(crate) fn stamp(message: &mut TaskMessage, now: Timestamp) {
+    if !message.headers.contains_key(HEADER_SENT_AT) {
+        message.set_header(HEADER_SENT_AT, now.to_string());
+    }
+}
+
+/// When a message was first published, if it says so.
+pub(crate) fn sent_at(message: &TaskMessage) -> Option<Timestamp> {
+    message.header_str(HEADER_SENT_AT)?.parse().ok()
 }
 
 /// Why a received body cannot be handed on, if it cannot.

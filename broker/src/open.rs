@@ -30,7 +30,7 @@ pub async fn open(
         return Err(Error::Config(format!("the broker URL cannot be read; valid forms: {FORMS}")));
     };
     match parsed.scheme() {
-        "memory" => Ok(Arc::new(MemoryBroker::new(clock))),
+        "memory" => Ok(Arc::new(MemoryBroker::with_options(options, clock))),
         "redis" | "rediss" => Ok(Arc::new(RedisBroker::new(&parsed, options, clock)?)),
 
         "amqp" | "amqps" | "pyamqp" => Ok(Arc::new(RabbitBroker::new(&parsed, options, clock)?)),

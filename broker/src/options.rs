@@ -1,10 +1,13 @@
 //! Options of the queue drivers, as they appear under `[broker]` in the configuration.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, QueueKind};
+use crate::order::{WEIGHT_MAX, valid_weight};
+use crate::{Error, QueueKind, QueueOrder};
 
 /// Options of all queue drivers; each driver reads those that concern it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +17,21 @@ pub struct BrokerOptions {
     pub queue_kind: QueueKind,
     /// RabbitMQ: `x-max-priority` of classic queues. Unset, as in Celery: priorities are ignored.
     pub max_priority: Option<u8>,
+    /// In which order the queues of one consumer are served.
+    pub queue_order: QueueOrder,
+    /// With `queue_order = "weighted"`: the share of each queue; 1 for those left out.
+    pub queue_weights: BTreeMap<String, u16>,
+    /// RabbitMQ: milliseconds after which an unsettled delivery that is being extended is moved to a
+    /// queue of its own, so that the server's consumer timeout (30 minutes unless configured) does
+    /// not take it away. 0 turns it off.
+    pub hold_ms: u64,
+    /// RabbitMQ: milliseconds without renewal after which such a delivery goes back.
+    pub hold_lease_ms: u64,
+    /// RabbitMQ: declare Celery's topology of delay queues and bind consumed queues to it, so that
+    /// messages which Celery's clients delay (they do so on quorum queues) arrive.
+    pub native_delayed_delivery: bool,
+    /// File with the PEM certificates of authorities to trust for TLS, instead of the system's.
+    pub ca_file: Option<PathBuf>,
     /// RabbitMQ: AMQP heartbeat in seconds; a silent link is given up after two of them.
     pub heartbeat_s: u16,
     /// Redis: put before every key and channel (Celery's `global_keyprefix`).
@@ -37,6 +55,12 @@ impl Default for BrokerOptions {
         Self {
             queue_kind: QueueKind::Classic,
             max_priority: None,
+            queue_order: QueueOrder::RoundRobin,
+            queue_weights: BTreeMap::new(),
+            hold_ms: 600_000,
+            hold_lease_ms: 60_000,
+            native_delayed_delivery: false,
+            ca_file: None,
             heartbeat_s: 10,
             global_keyprefix: String::new(),
             priority_steps: vec![0, 3, 6, 9],
@@ -70,6 +94,13 @@ impl BrokerOptions {
         if self.connect_timeout_ms == 0 || self.response_timeout_ms == 0 {
             let both = (self.connect_timeout_ms, self.response_timeout_ms);
             return bad("connect_timeout_ms, response_timeout_ms", &both, "at least 1");
+        }
+        if let Some((queue, weight)) = self.queue_weights.iter().find(|(_, w)| !valid_weight(**w)) {
+            let range = format!("1 to {WEIGHT_MAX}");
+            return bad("queue_weights", &(queue, weight), &range);
+        }
+        if self.hold_ms != 0 && !(500..=3_600_000).contains(&self.hold_lease_ms) {
+            return bad("hold_lease_ms", &self.hold_lease_ms, "500 to 3600000");
         }
         if self.max_priority == Some(0) {
             return bad("max_priority", &0, "1 to 255, or leave it out");

@@ -4,9 +4,10 @@ use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tradewind_proto::Timestamp;
 use tradewind_proto::message::TaskMessage;
 
-use crate::{Delivery, Error};
+use crate::{DeadLetter, Delivery, Error, QueueBinding, Selection};
 
 /// How RabbitMQ keeps a queue; other drivers ignore it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +74,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// Opens a consumer of several queues; a slow queue never blocks another. Missing queues are
     /// declared. `prefetch` is the most that is ever reserved for this consumer and unsettled.
+    /// Without queues it waits until one is added.
     async fn consume(&self, queues: &[String], prefetch: u16) -> Result<Box<dyn Consumer>, Error>;
 
     /// Size of a queue; zero for one that does not exist.
@@ -83,6 +85,74 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// Drops what is ready in a queue and says how many.
     async fn purge(&self, queue: &str) -> Result<u64, Error>;
+
+    /// Makes a queue receive what is published to an exchange under matching routing keys. Declares
+    /// queue and exchange; idempotent. An exchange that exists with another type is an error.
+    async fn bind(&self, queue: &str, binding: &QueueBinding) -> Result<(), Error> {
+        let _ = (queue, binding);
+        Err(self.cannot("bind queues to exchanges"))
+    }
+
+    /// Publishes to every queue that an exchange routes the key to. The exchange `""` routes to the
+    /// queue named like the key. [`Error::Unroutable`] when there is none.
+    async fn publish_routed(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        message: TaskMessage,
+    ) -> Result<(), Error> {
+        let _ = (exchange, routing_key, message);
+        Err(self.cannot("publish to exchanges"))
+    }
+
+    /// The dead letters of a queue (or of a dead-letter queue itself), oldest first, left where they
+    /// are: at most `max`, after the one whose id is `after` (from the start when that one is gone).
+    /// RabbitMQ: reads the queue from its start and puts all back, so that other readers miss what
+    /// is in hand for a moment.
+    async fn dead_letters(
+        &self,
+        queue: &str,
+        max: usize,
+        after: Option<&str>,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        let _ = (queue, max, after);
+        Err(self.cannot("list dead letters"))
+    }
+
+    /// Puts dead letters back into the queues that they came from, without the reason in their
+    /// headers, and says how many. Letters that arrive meanwhile are left. None is lost when this is
+    /// cut off; on RabbitMQ one may then be there twice.
+    async fn replay(&self, queue: &str, selection: &Selection) -> Result<u64, Error> {
+        let _ = (queue, selection);
+        Err(self.cannot("replay dead letters"))
+    }
+
+    /// Removes dead letters for good and says how many. Letters that arrive meanwhile are left.
+    async fn drop_dead(&self, queue: &str, selection: &Selection) -> Result<u64, Error> {
+        let _ = (queue, selection);
+        Err(self.cannot("drop dead letters"))
+    }
+
+    /// The names of all queues that exist, sorted, dead-letter queues included; `None` where the
+    /// server does not tell (RabbitMQ without its management API).
+    async fn all_queues(&self) -> Result<Option<Vec<String>>, Error> {
+        Ok(None)
+    }
+
+    /// When the next message of a queue was sent, from its header
+    /// [`tradewind_proto::names::HEADER_SENT_AT`]; `None` for an empty queue, or when it does not
+    /// say. RabbitMQ: takes one message and puts it back, which marks it as redelivered; quorum
+    /// queues are not asked, because that would move the message to their end.
+    async fn oldest(&self, queue: &str) -> Result<Option<Timestamp>, Error> {
+        let _ = queue;
+        Ok(None)
+    }
+
+    /// The error of a driver that cannot do something.
+    #[doc(hidden)]
+    fn cannot(&self, what: &'static str) -> Error {
+        Error::Unsupported { driver: self.kind(), what }
+    }
 
     /// A name that changes when the server may have lost confirmed messages (Redis: its `run_id`,
     /// because it may be configured without persistence). Publishers then publish again.
@@ -105,6 +175,24 @@ pub trait Consumer: fmt::Debug + Send {
     /// Gives back what is reserved but was not returned yet, and reserves nothing until the next
     /// call of [`Consumer::next_batch`]. For a worker that has no free slot.
     async fn pause(&mut self) -> Result<(), Error>;
+
+    /// Takes from one more queue, which is declared if it is missing. Idempotent.
+    async fn add_queue(&mut self, queue: &str) -> Result<(), Error> {
+        let _ = queue;
+        Err(Error::Unsupported { driver: "this driver's consumer", what: "add queues" })
+    }
+
+    /// Takes from a queue no more: what is reserved from it and was not returned goes back;
+    /// returned deliveries can still be settled. Idempotent.
+    async fn cancel_queue(&mut self, queue: &str) -> Result<(), Error> {
+        let _ = queue;
+        Err(Error::Unsupported { driver: "this driver's consumer", what: "cancel queues" })
+    }
+
+    /// The queues that it takes from, in the order of their adding.
+    fn queues(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Stops: what was not returned goes back to its queue; returned deliveries can still be settled.
     async fn close(&mut self) -> Result<(), Error>;

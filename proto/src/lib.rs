@@ -9,6 +9,7 @@ pub mod codec;
 pub mod dag;
 pub mod execution;
 pub mod ids;
+pub mod labels;
 pub mod limits;
 pub mod message;
 pub mod names;

@@ -21,6 +21,12 @@ pub const HEADER_DEAD_REASON: &str = "x-tradewind-reason";
 pub const HEADER_DEAD_QUEUE: &str = "x-tradewind-queue";
 /// Header with when it was dead-lettered, RFC 3339.
 pub const HEADER_DEAD_AT: &str = "x-tradewind-dead-at";
+/// Header with the id of a dead letter, by which one of several of the same task is named.
+pub const HEADER_DEAD_ID: &str = "x-tradewind-dead-id";
+/// Header of a dead letter whose body is bytes that were no message.
+pub const HEADER_DEAD_RAW: &str = "x-tradewind-raw";
+/// Header with when a message was first published, RFC 3339; set when it is missing.
+pub const HEADER_SENT_AT: &str = "x-tradewind-sent-at";
 /// W3C trace context header.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
 

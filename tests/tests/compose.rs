@@ -1,5 +1,5 @@
 //! Holds `compose/` to the program: its configuration keys exist, its boards and alerts name metrics
-//! that somebody exports, and Prometheus's own tools accept them where they are installed.
+//! that somebody exports, and Prometheus's own tools accept them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -94,10 +94,8 @@ fn promtool_accepts_configuration_and_alerts() {
         &["check", "rules", "alerts.yml"],
         &["test", "rules", "alerts_test.yml"],
     ] {
-        let output = match Command::new("promtool").args(arguments).current_dir(&folder).output() {
-            Ok(output) => output,
-            Err(error) => return eprintln!("promtool is not installed ({error}): not checked"),
-        };
+        let output = Command::new("promtool").args(arguments).current_dir(&folder).output();
+        let output = output.expect("promtool runs: apt-get install prometheus");
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
     }

@@ -1,10 +1,14 @@
 //! What a worker counts. Names that other processes also use come from `proto::names::metric`.
 
+mod fleet;
+
 use prometheus::core::Collector;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 use tradewind_proto::names::metric;
+
+pub(crate) use fleet::FleetMetrics;
 
 /// Buckets of the queue wait, seconds.
 const WAIT_BUCKETS: &[f64] =
@@ -20,9 +24,12 @@ pub(crate) struct Metrics {
     pub(crate) claims: IntCounterVec,
     pub(crate) tasks: IntCounterVec,
     pub(crate) log_bytes_lost: IntCounter,
+    #[allow(dead_code, reason = "called by the run core of fleet tasks")]
+    pub(crate) fleet: FleetMetrics,
 }
 
 impl Metrics {
+    /// Makes and registers everything.
     pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let vec = |name: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name, help), labels)
@@ -41,6 +48,7 @@ impl Metrics {
                 "tradewind_worker_log_bytes_lost_total",
                 "Task output dropped because the log store could not be reached",
             )?,
+            fleet: FleetMetrics::new(registry)?,
         };
         register(registry, &metrics.running);
         register(registry, &metrics.slots);

@@ -4,12 +4,29 @@
 //! step on the server. All keys are ours (`tradewind:*`, `tradewind_*` tables). A fleet whose broker is
 //! RabbitMQ and whose results are rpc has none of them: such facts then hold per worker only.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod memory;
+mod open;
+mod postgres;
+mod redis;
+
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::Error;
+
+pub use memory::MemoryCoordinator;
+pub use open::open_coordinator;
+pub use postgres::PostgresCoordinator;
+pub use redis::RedisCoordinator;
+
+/// Revoked ids that are kept, as in Celery; the oldest go first.
+pub const REVOKED_MAX: usize = 50_000;
+/// Starts of one task that are kept; the oldest go first.
+pub const STARTS_MAX: usize = 64;
 
 /// A revoked task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +77,12 @@ pub trait Coordinator: fmt::Debug + Send + Sync + 'static {
     async fn leave(&self, key: &str, holder: &str) -> Result<(), Error>;
 
     /// Claims a unique key for a task. None: claimed (or already its own); otherwise the id that holds it.
-    async fn claim_unique(&self, key: &str, id: &str, ttl: Duration)
-    -> Result<Option<String>, Error>;
+    async fn claim_unique(
+        &self,
+        key: &str,
+        id: &str,
+        ttl: Duration,
+    ) -> Result<Option<String>, Error>;
 
     /// Gives a unique key back, if this task still holds it.
     async fn release_unique(&self, key: &str, id: &str) -> Result<(), Error>;

@@ -8,6 +8,8 @@ use tradewind_proto::Timestamp;
 
 use super::Shared;
 use super::state::Entry;
+use crate::limits::{check_queue, dead_letter_queue};
+use crate::order::Chooser;
 use crate::slots::Slots;
 use crate::{Consumer, Delivery, Error, Payload, Settle};
 
@@ -21,15 +23,16 @@ pub(super) struct MemoryConsumer {
     shared: Arc<Shared>,
     queues: Vec<String>,
     slots: Arc<Slots>,
-    /// Queue to look at first: moves on, so that a full queue does not starve the others.
-    cursor: usize,
+    chooser: Chooser,
     closed: bool,
 }
 
 impl MemoryConsumer {
     pub(super) fn new(shared: Arc<Shared>, queues: Vec<String>, prefetch: u16) -> Self {
         shared.change(|state| state.count_consumers(&queues, true));
-        Self { shared, queues, slots: Arc::new(Slots::new(prefetch)), cursor: 0, closed: false }
+        let mut chooser = shared.order.clone();
+        chooser.set_queues(&queues);
+        Self { shared, queues, slots: Arc::new(Slots::new(prefetch)), chooser, closed: false }
     }
 
     fn take(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
@@ -39,17 +42,13 @@ impl MemoryConsumer {
         }
         state.promote(self.shared.clock.now());
         let mut taken = Vec::new();
-        let mut empty = 0;
-        while taken.len() < max && empty < self.queues.len() {
-            let queue = &self.queues[self.cursor % self.queues.len()];
-            self.cursor = self.cursor.wrapping_add(1);
-            match state.take(queue) {
-                Some(entry) => {
-                    empty = 0;
-                    taken.push((queue.clone(), entry));
-                }
-                None => empty += 1,
-            }
+        while taken.len() < max
+            && let Some((queue, entry)) = self.chooser.pick(|place| {
+                let queue = self.queues.get(place)?;
+                Some((queue.clone(), state.take(queue)?))
+            })
+        {
+            taken.push((queue, entry));
         }
         drop(state);
         self.slots.take(taken.len());
@@ -79,7 +78,7 @@ impl MemoryConsumer {
 impl Consumer for MemoryConsumer {
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
         loop {
-            if self.closed || self.queues.is_empty() {
+            if self.closed {
                 return Err(Error::Closed);
             }
             let shared = Arc::clone(&self.shared);
@@ -108,6 +107,32 @@ impl Consumer for MemoryConsumer {
     async fn pause(&mut self) -> Result<(), Error> {
         // Nothing is reserved ahead of a call.
         Ok(())
+    }
+
+    async fn add_queue(&mut self, queue: &str) -> Result<(), Error> {
+        check_queue(queue)?;
+        if !self.closed && !self.queues.iter().any(|known| known == queue) {
+            self.shared.change(|state| {
+                state.queue(&dead_letter_queue(queue));
+                state.count_consumers(&[queue.to_owned()], true);
+            });
+            self.queues.push(queue.to_owned());
+            self.chooser.set_queues(&self.queues);
+        }
+        Ok(())
+    }
+
+    async fn cancel_queue(&mut self, queue: &str) -> Result<(), Error> {
+        if !self.closed && self.queues.iter().any(|known| known == queue) {
+            self.shared.change(|state| state.count_consumers(&[queue.to_owned()], false));
+            self.queues.retain(|known| known != queue);
+            self.chooser.set_queues(&self.queues);
+        }
+        Ok(())
+    }
+
+    fn queues(&self) -> Vec<String> {
+        self.queues.clone()
     }
 
     async fn close(&mut self) -> Result<(), Error> {

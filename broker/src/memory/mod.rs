@@ -10,11 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
+use tradewind_proto::Timestamp;
 use tradewind_proto::clock::SharedClock;
 use tradewind_proto::message::TaskMessage;
 
-use crate::limits::{check_outgoing, check_queue, dead_letter_queue};
-use crate::{Broker, Capabilities, Consumer, Error, Outgoing, QueueStats};
+use crate::limits::{check_name, check_outgoing, check_queue, dead_letter_queue, sent_at, stamp};
+use crate::order::Chooser;
+use crate::{
+    Broker, BrokerOptions, Capabilities, Consumer, DeadLetter, Error, Outgoing, QueueBinding,
+    QueueStats, Selection, dead,
+};
 use consumer::MemoryConsumer;
 use state::State;
 
@@ -31,6 +36,8 @@ struct Shared {
     changed: Notify,
     clock: SharedClock,
     incarnation: String,
+    /// As new consumers order their queues.
+    order: Chooser,
 }
 
 impl Shared {
@@ -51,11 +58,18 @@ impl Shared {
 }
 
 impl MemoryBroker {
-    /// An empty broker.
+    /// An empty broker with default options.
     pub fn new(clock: SharedClock) -> Self {
+        Self::with_options(&BrokerOptions::default(), clock)
+    }
+
+    /// An empty broker.
+    pub fn with_options(options: &BrokerOptions, clock: SharedClock) -> Self {
         let incarnation = format!("memory-{}", clock.now().as_microsecond());
         let state = Mutex::new(State::default());
-        Self { shared: Arc::new(Shared { state, changed: Notify::new(), clock, incarnation }) }
+        let order = Chooser::new(options.queue_order, &options.queue_weights, &[]);
+        let shared = Shared { state, changed: Notify::new(), clock, incarnation, order };
+        Self { shared: Arc::new(shared) }
     }
 
     fn open(&self) -> Result<(), Error> {
@@ -85,9 +99,10 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
-    async fn publish(&self, queue: &str, message: TaskMessage) -> Result<(), Error> {
+    async fn publish(&self, queue: &str, mut message: TaskMessage) -> Result<(), Error> {
         self.open()?;
         check_outgoing(queue, &message)?;
+        stamp(&mut message, self.shared.clock.now());
         self.shared.change(|state| state.push(queue, message));
         Ok(())
     }
@@ -118,6 +133,85 @@ impl Broker for MemoryBroker {
     async fn purge(&self, queue: &str) -> Result<u64, Error> {
         self.open()?;
         Ok(self.shared.change(|state| state.purge(queue)))
+    }
+
+    async fn bind(&self, queue: &str, binding: &QueueBinding) -> Result<(), Error> {
+        self.declare(&[queue.to_owned()]).await?;
+        check_name("the exchange's name", &binding.exchange)?;
+        self.shared.change(|state| state.bind(queue, binding)).map_err(|has| Error::Refused {
+            service: "memory",
+            what: format!("binding to exchange {:?}", binding.exchange),
+            reason: format!("it has the type {}", has.name()),
+        })
+    }
+
+    async fn publish_routed(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        mut message: TaskMessage,
+    ) -> Result<(), Error> {
+        self.open()?;
+        check_name("the routing key", routing_key)?;
+        let unroutable = || Error::Unroutable { queue: format!("{exchange}/{routing_key}") };
+        if exchange.is_empty() {
+            let known = self.shared.lock().exists(routing_key);
+            let route = if known { Ok(()) } else { Err(unroutable()) };
+            route?;
+            return self.publish(routing_key, message).await;
+        }
+        check_outgoing("routed", &message)?;
+        stamp(&mut message, self.shared.clock.now());
+        self.shared.change(|state| {
+            let queues = state.route(exchange, routing_key);
+            for queue in &queues {
+                state.push(queue, message.clone());
+            }
+            if queues.is_empty() { Err(unroutable()) } else { Ok(()) }
+        })
+    }
+
+    async fn dead_letters(
+        &self,
+        queue: &str,
+        max: usize,
+        after: Option<&str>,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        self.open()?;
+        let letters = self.shared.lock().letters(&dead_letter_queue(queue));
+        Ok(dead::page(letters, max, after))
+    }
+
+    async fn replay(&self, queue: &str, selection: &Selection) -> Result<u64, Error> {
+        self.open()?;
+        let grave = dead_letter_queue(queue);
+        self.shared.change(|state| {
+            let letters = state.exhume(&grave, selection);
+            let count = letters.len() as u64;
+            for letter in letters {
+                let origin = dead::describe(&letter, &grave).queue;
+                // Nothing here was ever bytes that were no message.
+                if let Ok(message) = dead::unmark(letter) {
+                    state.push(&origin, message);
+                }
+            }
+            Ok(count)
+        })
+    }
+
+    async fn drop_dead(&self, queue: &str, selection: &Selection) -> Result<u64, Error> {
+        self.open()?;
+        let grave = dead_letter_queue(queue);
+        Ok(self.shared.change(|state| state.exhume(&grave, selection)).len() as u64)
+    }
+
+    async fn all_queues(&self) -> Result<Option<Vec<String>>, Error> {
+        self.open()?;
+        Ok(Some(self.shared.lock().names()))
+    }
+
+    async fn oldest(&self, queue: &str) -> Result<Option<Timestamp>, Error> {
+        Ok(self.peek(queue, 1).await?.first().and_then(sent_at))
     }
 
     async fn incarnation(&self) -> Result<String, Error> {

@@ -1,16 +1,18 @@
 //! The queues themselves: plain data, no waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tradewind_proto::Timestamp;
 use tradewind_proto::message::TaskMessage;
 
-use crate::QueueStats;
 use crate::limits::dead_letter_queue;
+use crate::routing::{ExchangeType, matches};
+use crate::{DeadLetter, QueueBinding, QueueStats, Selection, dead};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     queues: BTreeMap<String, Queue>,
+    exchanges: BTreeMap<String, Exchange>,
     next_seq: u64,
     pub(super) closed: bool,
 }
@@ -36,6 +38,13 @@ struct Queue {
     delayed: BTreeMap<(Timestamp, u64), Entry>,
     unacked: u64,
     consumers: u64,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    kind: ExchangeType,
+    /// Queues and patterns.
+    bindings: BTreeSet<(String, String)>,
 }
 
 impl State {
@@ -100,7 +109,8 @@ impl State {
     }
 
     pub(super) fn bury(&mut self, name: &str, mut entry: Entry, reason: &str, at: Timestamp) {
-        entry.message.mark_dead(reason, name, at);
+        let id = format!("{}-{}", entry.seq, self.next_seq);
+        dead::mark(&mut entry.message, reason, name, at, &id);
         self.acked(name);
         self.push(&dead_letter_queue(name), entry.message);
     }
@@ -128,5 +138,50 @@ impl State {
     pub(super) fn purge(&mut self, name: &str) -> u64 {
         let Some(queue) = self.queues.get_mut(name) else { return 0 };
         std::mem::take(&mut queue.ready).len() as u64
+    }
+
+    /// Binds a queue; `Err` is the type that the exchange has already.
+    pub(super) fn bind(&mut self, queue: &str, binding: &QueueBinding) -> Result<(), ExchangeType> {
+        let kind = binding.exchange_type;
+        let fresh = || Exchange { kind, bindings: BTreeSet::new() };
+        let exchange = self.exchanges.entry(binding.exchange.clone()).or_insert_with(fresh);
+        if exchange.kind != kind {
+            return Err(exchange.kind);
+        }
+        exchange.bindings.insert((queue.to_owned(), binding.routing_key.clone()));
+        Ok(())
+    }
+
+    /// The queues that an exchange routes a key to.
+    pub(super) fn route(&self, exchange: &str, key: &str) -> BTreeSet<String> {
+        let Some(exchange) = self.exchanges.get(exchange) else { return BTreeSet::new() };
+        let bound = exchange.bindings.iter();
+        let hit = bound.filter(|(_, pattern)| matches(exchange.kind, pattern, key));
+        hit.map(|(queue, _)| queue.clone()).collect()
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.queues.keys().cloned().collect()
+    }
+
+    pub(super) fn exists(&self, name: &str) -> bool {
+        self.queues.contains_key(name)
+    }
+
+    /// What lies in a dead-letter queue, oldest first.
+    pub(super) fn letters(&self, grave: &str) -> Vec<DeadLetter> {
+        let ready = self.queues.get(grave).into_iter().flat_map(|queue| queue.ready.values());
+        ready.map(|entry| dead::describe(&entry.message, grave)).collect()
+    }
+
+    /// Takes the selected letters out of a dead-letter queue, oldest first.
+    pub(super) fn exhume(&mut self, grave: &str, which: &Selection) -> Vec<TaskMessage> {
+        let Some(queue) = self.queues.get_mut(grave) else { return Vec::new() };
+        let ready = std::mem::take(&mut queue.ready);
+        let (out, kept): (BTreeMap<_, _>, BTreeMap<_, _>) = ready
+            .into_iter()
+            .partition(|(_, entry)| which.has(&dead::describe(&entry.message, grave)));
+        queue.ready = kept;
+        out.into_values().map(|entry| entry.message).collect()
     }
 }

@@ -9,9 +9,9 @@ mod fence;
 mod memory;
 mod meta;
 mod open;
-mod postgres;
+pub(crate) mod postgres;
 mod reader;
-mod redis;
+pub(crate) mod redis;
 mod rpc;
 mod waiting;
 mod watchers;
@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use crate::Error;
 
 pub use memory::MemoryResults;
+pub(crate) use open::is_postgres;
 pub use open::{ResultOptions, open_results};
 
 /// The result of one task, as stored.

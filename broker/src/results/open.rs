@@ -76,7 +76,7 @@ pub async fn open_results(
 }
 
 /// Accepts SQLAlchemy's spelling with a driver name (`db+postgresql+psycopg2`).
-fn is_postgres(scheme: &str) -> bool {
+pub(crate) fn is_postgres(scheme: &str) -> bool {
     let dialect = scheme.strip_prefix("db+").unwrap_or(scheme);
     let dialect = dialect.split_once('+').map_or(dialect, |(name, _)| name);
     matches!(dialect, "postgres" | "postgresql")

@@ -2,7 +2,11 @@
 //! that a task's `queue` needs no `-Q`. The name stays in listings.
 
 use async_trait::async_trait;
-use tradewind_broker::{Broker, Capabilities, Consumer, Error, MemoryBroker, Outgoing, QueueStats};
+use tradewind_broker::{
+    Broker, Capabilities, Consumer, DeadLetter, Error, MemoryBroker, Outgoing, QueueStats,
+    Selection,
+};
+use tradewind_proto::Timestamp;
 use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names::DEFAULT_QUEUE;
 
@@ -53,6 +57,40 @@ impl Broker for AnyQueue {
 
     async fn purge(&self, queue: &str) -> Result<u64, Error> {
         self.0.purge(queue).await
+    }
+
+    async fn publish_routed(
+        &self,
+        _exchange: &str,
+        _routing_key: &str,
+        message: TaskMessage,
+    ) -> Result<(), Error> {
+        self.0.publish(DEFAULT_QUEUE, message).await
+    }
+
+    async fn dead_letters(
+        &self,
+        queue: &str,
+        max: usize,
+        after: Option<&str>,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        self.0.dead_letters(queue, max, after).await
+    }
+
+    async fn replay(&self, queue: &str, selection: &Selection) -> Result<u64, Error> {
+        self.0.replay(queue, selection).await
+    }
+
+    async fn drop_dead(&self, queue: &str, selection: &Selection) -> Result<u64, Error> {
+        self.0.drop_dead(queue, selection).await
+    }
+
+    async fn all_queues(&self) -> Result<Option<Vec<String>>, Error> {
+        self.0.all_queues().await
+    }
+
+    async fn oldest(&self, queue: &str) -> Result<Option<Timestamp>, Error> {
+        self.0.oldest(queue).await
     }
 
     async fn incarnation(&self) -> Result<String, Error> {

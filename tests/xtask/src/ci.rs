@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use crate::run::{answers, cargo, root, step, target};
-use crate::services;
+use crate::run::{answers, cargo, step, target};
+use crate::{python, services};
 
 /// Everything: formatting, lints, dependency rules, tests on real servers, Python.
 pub(crate) fn all() -> Result<(), String> {
     services::ensure()?;
     step("formatting", &mut cargo(&["fmt", "--all", "--check"]))?;
-    python()?;
+    python_package()?;
     step(
         "clippy",
         &mut cargo(&[
@@ -38,9 +38,10 @@ pub(crate) fn tests(args: &[&str]) -> Result<(), String> {
     // The same selection as the tests: another one would unify features differently and build twice.
     step("build", &mut cargo(&["build", "--workspace", "--bins", "--all-features"]))?;
     let mut run = Command::new(target().join("debug/services"));
+    python::hand_over(&mut run)?;
     run.args(["run", "--", "cargo"]);
     if answers("cargo", &["nextest", "--version"]) {
-        run.args(["nextest", "run", "--workspace", "--all-features", "--no-fail-fast"]);
+        run.args(["nextest", "run", "--profile", "ci", "--workspace", "--all-features"]);
     } else {
         run.args(["test", "--workspace", "--all-features", "--no-fail-fast"]);
     }
@@ -53,17 +54,10 @@ pub(crate) fn simulation(args: &[&str]) -> Result<(), String> {
     step("simulation", run.args(args))
 }
 
-fn python() -> Result<(), String> {
-    let venv = target().join("python-tools");
-    let tool = venv.join("bin/python");
-    if !tool.exists() {
-        step("Python tools", Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let requirements = root().join("tests/python-tools.txt");
-        let mut install = Command::new(&tool);
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
-        step("Python tools: ruff, Jinja2", install.arg(requirements))?;
-    }
-    step("ruff", Command::new(&tool).args(["-m", "ruff", "check", "python"]))?;
+/// Lints and tests of `python/`, and lints of the Python that drives tests.
+fn python_package() -> Result<(), String> {
+    let tool = python::TOOLS.ensure()?.join("bin/python");
+    step("ruff", Command::new(&tool).args(["-m", "ruff", "check", "python", "tests/python"]))?;
     // With the system's interpreter: the package must not need anything but the standard library.
     let mut tests = Command::new("python3");
     tests.args(["-m", "unittest", "discover", "-q", "-s", "python/tests"]);

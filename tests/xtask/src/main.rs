@@ -1,6 +1,7 @@
 //! The project's task runner: `cargo xtask ci` is what README and CI call.
 
 mod ci;
+mod python;
 mod run;
 mod services;
 

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use crate::run::{answers, step};
 
-const PACKAGES: [&str; 3] = ["redis-server", "rabbitmq-server", "postgresql"];
+/// `prometheus` brings `promtool` too.
+const PACKAGES: [&str; 4] = ["redis-server", "rabbitmq-server", "postgresql", "prometheus"];
 
 /// Installs what is missing (Debian, as root) or says what to run.
 pub(crate) fn ensure() -> Result<(), String> {

@@ -7,14 +7,14 @@ use tokio_postgres::error::SqlState;
 
 use crate::Error;
 
-pub(super) const SERVICE: &str = "PostgreSQL";
+pub(crate) const SERVICE: &str = "PostgreSQL";
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// A dead link is noticed by the kernel after this long without an answer.
 const LINK_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Parses a URL. The driver has no TLS yet: a URL that demands it is refused rather than served in
 /// clear text.
-pub(super) fn parse(url: &str) -> Result<tokio_postgres::Config, Error> {
+pub(crate) fn parse(url: &str) -> Result<tokio_postgres::Config, Error> {
     let tls_demanded = url::Url::parse(url).is_ok_and(|parsed| {
         parsed.query_pairs().any(|(key, value)| {
             key == "sslmode" && matches!(value.as_ref(), "require" | "verify-ca" | "verify-full")
@@ -48,7 +48,7 @@ pub(super) fn parse(url: &str) -> Result<tokio_postgres::Config, Error> {
 }
 
 /// Sorts a client error.
-pub(super) fn sort_error(what: &str, error: &tokio_postgres::Error) -> Error {
+pub(crate) fn sort_error(what: &str, error: &tokio_postgres::Error) -> Error {
     let Some(server) = error.as_db_error() else {
         return Error::Unavailable { service: SERVICE, reason: with_source(error) };
     };

@@ -4,9 +4,10 @@
 //! advisory locks. No TLS yet: a URL with `sslmode=require` is refused. Never touches Celery's
 //! `celery_taskmeta`.
 
-mod config;
+pub(crate) mod config;
 mod hub;
 mod inbox;
+pub(crate) mod link;
 mod schema;
 mod session;
 
@@ -14,12 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
-};
 use tokio::time::timeout;
-use tokio_postgres::NoTls;
-use tokio_postgres::types::ToSql;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::reader::Reader;
@@ -30,10 +26,8 @@ use crate::Error;
 use config::{SERVICE, sort_error};
 use hub::Hub;
 use inbox::PostgresSource;
+use link::{Link, Params, STATEMENT_LIMIT, slow};
 
-/// Longest wait for one statement, and for a free pooled connection.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
-const POOL_WAIT_LIMIT: Duration = Duration::from_secs(10);
 /// One sweep statement deletes at most this many results, and one sweep runs at most so many.
 const SWEEP_ROWS: i64 = 5_000;
 const SWEEP_STATEMENTS_MAX: usize = 200;
@@ -65,7 +59,7 @@ const SWEEP: &str = "DELETE FROM tradewind_result WHERE task_id IN (
 /// The postgres driver.
 #[derive(Debug)]
 pub(super) struct PostgresResults {
-    pool: Pool,
+    link: Link,
     config: Arc<tokio_postgres::Config>,
     watchers: Watchers,
     hub: Hub,
@@ -76,71 +70,31 @@ impl PostgresResults {
     /// Connects and makes the tables exist. `url` is a libpq URL.
     pub(super) async fn open(url: &str, options: &ResultOptions) -> Result<Self, Error> {
         let config = config::parse(url)?;
-        let manager = Manager::from_config(
-            config.clone(),
-            NoTls,
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let pool = Pool::builder(manager)
-            .max_size(options.pool_size.max(1))
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(POOL_WAIT_LIMIT))
-            .create_timeout(Some(POOL_WAIT_LIMIT))
-            .build()
-            .map_err(|e| Error::Config(format!("the PostgreSQL pool cannot be built: {e}")))?;
+        let link = Link::new(&config, options.pool_size)?;
         let config = Arc::new(config);
         let watchers = Watchers::default();
         let cancel = CancellationToken::new();
         let backend = Self {
             hub: Hub::new(Arc::clone(&config), watchers.clone(), cancel.clone()),
-            pool,
+            link,
             config,
             watchers,
             _alive: cancel.drop_guard(),
         };
-        let mut client = backend.client().await?;
+        let mut client = backend.link.client().await?;
         schema::ensure_schema(&mut client)
             .await
             .map_err(|e| sort_error("the tables of results and inboxes", &e))?;
         Ok(backend)
     }
 
-    async fn client(&self) -> Result<Object, Error> {
-        self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(e) => sort_error("a connection", &e),
-            PoolError::Closed => Error::Closed,
-            other => Error::Unavailable { service: SERVICE, reason: other.to_string() },
-        })
-    }
-
-    /// Runs one prepared statement and returns its rows and, for a plain write, its row count.
     async fn run(
         &self,
         what: &str,
         sql: &str,
-        params: &[&(dyn ToSql + Sync)],
+        params: Params<'_>,
     ) -> Result<Vec<tokio_postgres::Row>, Error> {
-        let client = self.client().await?;
-        let work = async {
-            let statement = client.prepare_cached(sql).await?;
-            client.query(&statement, params).await
-        };
-        let done = timeout(STATEMENT_LIMIT, work).await;
-        match done {
-            Ok(rows) => rows.map_err(|e| sort_error(what, &e)),
-            Err(_) => {
-                // An unanswered statement would hold up whoever gets this connection next.
-                drop(Object::take(client));
-                Err(slow(what))
-            }
-        }
-    }
-}
-
-fn slow(what: &str) -> Error {
-    Error::Unavailable {
-        service: SERVICE,
-        reason: format!("{what}: no answer within {} s", STATEMENT_LIMIT.as_secs()),
+        self.link.run(what, sql, params).await
     }
 }
 
@@ -204,7 +158,7 @@ impl ResultBackend for PostgresResults {
     async fn sweep(&self) -> Result<u64, Error> {
         let mut swept = 0;
         for _ in 0..SWEEP_STATEMENTS_MAX {
-            let client = self.client().await?;
+            let client = self.link.client().await?;
             let rows = timeout(STATEMENT_LIMIT, client.execute(SWEEP, &[&SWEEP_ROWS]))
                 .await
                 .map_err(|_| slow("a sweep"))?
@@ -224,6 +178,6 @@ impl ResultBackend for PostgresResults {
 
     async fn close(&self) {
         self.hub.stop();
-        self.pool.close();
+        self.link.close();
     }
 }

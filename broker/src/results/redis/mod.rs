@@ -80,22 +80,7 @@ impl KeySpace {
 impl RedisResults {
     /// Connects. `url` is a Redis URL.
     pub(super) async fn open(url: &str, options: &ResultOptions) -> Result<Self, Error> {
-        // The parser's own message may quote the URL, and with it a password.
-        let client = ::redis::Client::open(url).map_err(|_| {
-            Error::Config(
-                "the Redis URL cannot be parsed; use redis://[user:password@]host[:port][/db] \
-                 (rediss:// for TLS)"
-                    .to_owned(),
-            )
-        })?;
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(REPLY_LIMIT))
-            .set_connection_timeout(Some(CONNECT_LIMIT))
-            .set_number_of_retries(RECONNECT_TRIES)
-            .set_max_delay(RECONNECT_MAX);
-        let manager = ConnectionManager::new_with_config(client.clone(), config)
-            .await
-            .map_err(|e| redis_error("connection", &e))?;
+        let (client, manager) = connect(url).await?;
         let watchers = Watchers::default();
         let cancel = CancellationToken::new();
         let shared = Shared {
@@ -110,6 +95,30 @@ impl RedisResults {
         backend.warn_if_volatile().await;
         Ok(backend)
     }
+}
+
+/// A client and a connection that mends itself. `url` is a Redis URL.
+pub(crate) async fn connect(url: &str) -> Result<(::redis::Client, ConnectionManager), Error> {
+    if url.starts_with("rediss") {
+        crate::open::install_tls_provider();
+    }
+    // The parser's own message may quote the URL, and with it a password.
+    let client = ::redis::Client::open(url).map_err(|_| {
+        Error::Config(
+            "the Redis URL cannot be parsed; use redis://[user:password@]host[:port][/db] \
+             (rediss:// for TLS)"
+                .to_owned(),
+        )
+    })?;
+    let config = ConnectionManagerConfig::new()
+        .set_response_timeout(Some(REPLY_LIMIT))
+        .set_connection_timeout(Some(CONNECT_LIMIT))
+        .set_number_of_retries(RECONNECT_TRIES)
+        .set_max_delay(RECONNECT_MAX);
+    let manager = ConnectionManager::new_with_config(client.clone(), config)
+        .await
+        .map_err(|e| redis_error("connection", &e))?;
+    Ok((client, manager))
 }
 
 impl RedisResults {
@@ -136,7 +145,7 @@ impl Shared {
 }
 
 /// Sorts a client error; its text never holds the URL.
-fn redis_error(what: &str, error: &RedisError) -> Error {
+pub(crate) fn redis_error(what: &str, error: &RedisError) -> Error {
     let server_is_busy = matches!(
         error.code(),
         Some("LOADING" | "BUSY" | "TRYAGAIN" | "READONLY" | "MASTERDOWN" | "OOM" | "MISCONF")

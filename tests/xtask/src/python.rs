@@ -1,0 +1,122 @@
+//! Python environments below the target folder: tools for lints, and the Celery clients that the
+//! fleet is proven with.
+//!
+//! Each is made from one pinned requirement file. A stamp inside says for which folder and which
+//! requirements it was made; when either has changed, it is made anew.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::run::{root, step, target};
+
+/// Tries of `pip install`: an index that answers slowly is no reason to fail a run.
+const PIP_TRIES: u32 = 3;
+/// Wait before another try, times the number of tries so far.
+const PIP_PAUSE: Duration = Duration::from_secs(5);
+const STAMP: &str = "tradewind-stamp";
+
+/// One environment: folder below `target/python`, requirement file, and the variable that tells tests
+/// where it is.
+pub(crate) struct Environment {
+    name: &'static str,
+    requirements: &'static str,
+    variable: Option<&'static str>,
+}
+
+/// For lints.
+pub(crate) const TOOLS: Environment =
+    Environment { name: "tools", requirements: "tests/python-tools.txt", variable: None };
+
+/// For tests with clients that we did not write.
+pub(crate) const CELERY: [Environment; 2] = [
+    Environment {
+        name: "celery-5.6.3",
+        requirements: "tests/python/celery-5.6.3.txt",
+        variable: Some("TRADEWIND_CELERY_5_6"),
+    },
+    Environment {
+        name: "celery-5.7.0",
+        requirements: "tests/python/celery-5.7.0.txt",
+        variable: Some("TRADEWIND_CELERY_5_7"),
+    },
+];
+
+impl Environment {
+    /// Its folder; the interpreter is `bin/python` in it.
+    pub(crate) fn folder(&self) -> PathBuf {
+        target().join("python").join(self.name)
+    }
+
+    /// Makes it, unless it is there and current.
+    pub(crate) fn ensure(&self) -> Result<PathBuf, String> {
+        let folder = self.folder();
+        let requirements = root().join(self.requirements);
+        let wanted = stamp(&folder, &requirements)?;
+        let found = std::fs::read_to_string(folder.join(STAMP)).unwrap_or_default();
+        if found == wanted && folder.join("bin/python").exists() {
+            return Ok(folder);
+        }
+        let what = format!("Python environment {}", self.name);
+        step(&what, Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+        install(&what, &folder, &requirements)?;
+        std::fs::write(folder.join(STAMP), wanted)
+            .map_err(|error| format!("{what}: cannot write its stamp: {error}"))?;
+        Ok(folder)
+    }
+}
+
+/// Tells a test command where the Celery environments are, after making them.
+pub(crate) fn hand_over(command: &mut Command) -> Result<(), String> {
+    for environment in &CELERY {
+        let folder = environment.ensure()?;
+        if let Some(variable) = environment.variable {
+            command.env(variable, folder);
+        }
+    }
+    Ok(())
+}
+
+fn install(what: &str, folder: &Path, requirements: &Path) -> Result<(), String> {
+    let mut tries = 1;
+    loop {
+        let mut pip = Command::new(folder.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+        match step(&format!("{what}: pip install, try {tries}"), pip.arg(requirements)) {
+            Ok(()) => return Ok(()),
+            Err(error) if tries == PIP_TRIES => return Err(error),
+            Err(error) => println!("==> {error}"),
+        }
+        std::thread::sleep(PIP_PAUSE * tries);
+        tries += 1;
+    }
+}
+
+/// What the environment is for. A moved virtual environment is broken: its scripts name their folder.
+fn stamp(folder: &Path, requirements: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(requirements)
+        .map_err(|error| format!("cannot read {}: {error}", requirements.display()))?;
+    Ok(format!("{}\n{:016x}\n", folder.display(), fnv1a(text.as_bytes())))
+}
+
+/// A hash that is the same in every build of ours.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{fnv1a, stamp};
+
+    #[test]
+    fn a_stamp_tells_folders_and_requirements_apart() {
+        let folder = std::env::temp_dir();
+        let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let one = stamp(&folder, &here.join("Cargo.toml")).expect("stamp");
+        assert_ne!(one, stamp(here, &here.join("Cargo.toml")).expect("stamp"));
+        assert_ne!(one, stamp(&folder, &here.join("src/python.rs")).expect("stamp"));
+        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c, "the published test vector");
+    }
+}
