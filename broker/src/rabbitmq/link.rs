@@ -17,7 +17,7 @@ const SERVICE: &str = "RabbitMQ";
 const REPLY_SUCCESS: u16 = 200;
 
 /// One connection to the server, named for its purpose in the server's own tools.
-pub(super) struct Link {
+pub(crate) struct Link {
     uri: AMQPUri,
     name: &'static str,
     connect_timeout: Duration,
@@ -34,7 +34,7 @@ impl std::fmt::Debug for Link {
 }
 
 /// Reads a broker URL; `pyamqp` is Celery's spelling of `amqp`, and no path means vhost `/`.
-pub(super) fn parse(url: &Url, options: &BrokerOptions) -> Result<AMQPUri, Error> {
+pub(crate) fn parse(url: &Url, options: &BrokerOptions) -> Result<AMQPUri, Error> {
     let text = url.as_str();
     let text = text.strip_prefix("py").unwrap_or(text);
     let mut uri = AMQPUri::from_str(text).map_err(|_| {
@@ -52,7 +52,7 @@ pub(super) fn parse(url: &Url, options: &BrokerOptions) -> Result<AMQPUri, Error
 }
 
 impl Link {
-    pub(super) fn new(uri: AMQPUri, name: &'static str, options: &BrokerOptions) -> Self {
+    pub(crate) fn new(uri: AMQPUri, name: &'static str, options: &BrokerOptions) -> Self {
         Self {
             uri,
             name,
@@ -63,7 +63,7 @@ impl Link {
     }
 
     /// Opens a channel, connecting first if there is no live connection.
-    pub(super) async fn channel(&self) -> Result<Channel, Error> {
+    pub(crate) async fn channel(&self) -> Result<Channel, Error> {
         let mut slot = self.connection.lock().await;
         let live = slot.take().filter(|connection| connection.status().connected());
         let connection = match live {
@@ -88,7 +88,7 @@ impl Link {
     }
 
     /// Waits for an answer of the server, but not for ever.
-    pub(super) async fn limited<T>(
+    pub(crate) async fn limited<T>(
         &self,
         what: &str,
         call: impl Future<Output = lapin::Result<T>>,
@@ -101,7 +101,7 @@ impl Link {
         }
     }
 
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         if let Some(connection) = self.connection.lock().await.take() {
             // A connection that is broken already needs no farewell.
             let farewell = connection.close(REPLY_SUCCESS, "closed".into());
@@ -110,11 +110,11 @@ impl Link {
     }
 }
 
-pub(super) fn unavailable(reason: impl Into<String>) -> Error {
+pub(crate) fn unavailable(reason: impl Into<String>) -> Error {
     Error::Unavailable { service: SERVICE, reason: reason.into() }
 }
 
-pub(super) fn refused(what: &str, reason: impl Into<String>) -> Error {
+pub(crate) fn refused(what: &str, reason: impl Into<String>) -> Error {
     Error::Refused { service: SERVICE, what: what.to_owned(), reason: reason.into() }
 }
 
@@ -138,7 +138,7 @@ fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {
     }
 }
 
-pub(super) fn convert(what: &str, error: &lapin::Error) -> Error {
+pub(crate) fn convert(what: &str, error: &lapin::Error) -> Error {
     match error.kind() {
         ErrorKind::ProtocolError(refusal) => match refusal.kind() {
             // Locked: an exclusive queue or a node that is still starting.

@@ -8,11 +8,11 @@ mod consumer;
 mod declare;
 mod delay;
 mod delivery;
-mod link;
-mod message;
+pub(crate) mod link;
+pub(crate) mod message;
 mod publish;
 mod settle;
-mod table;
+pub(crate) mod table;
 
 use std::sync::Arc;
 

@@ -6,10 +6,10 @@
 //! keys are under `tradewind:`: `leases`, `unreadable`, `delayed:<queue>`.
 
 mod consumer;
-mod envelope;
+pub(crate) mod envelope;
 mod keys;
 mod lease;
-mod link;
+pub(crate) mod link;
 mod settle;
 mod wake;
 
