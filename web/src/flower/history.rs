@@ -20,11 +20,18 @@ const FORMAT: &str = "{\"tradewind_flower\":1}";
 /// Longest line read, in bytes: texts of a task are cut at 16 KiB each.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Line {
+enum Line<'a> {
+    Worker(&'a Worker),
+    Task(&'a Task),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ReadLine {
     Worker(Worker),
-    Task(Task),
+    Task(Box<Task>),
 }
 
 /// What was read back.
@@ -86,10 +93,10 @@ impl History {
     pub(crate) fn append(&mut self, workers: &[Worker], tasks: &[Task]) -> io::Result<()> {
         let mut text = Vec::new();
         for task in tasks {
-            push(&mut text, &Line::Task(task.clone()));
+            push(&mut text, &Line::Task(task));
         }
         for worker in workers {
-            push(&mut text, &Line::Worker(worker.clone()));
+            push(&mut text, &Line::Worker(worker));
         }
         let length = self.length.take().unwrap_or(0);
         if length + text.len() as u64 > self.max {
@@ -113,14 +120,14 @@ impl History {
         let budget = usize::try_from(self.max / 2).unwrap_or(usize::MAX);
         let mut head = format!("{FORMAT}\n").into_bytes();
         for worker in workers {
-            push(&mut head, &Line::Worker(worker.clone()));
+            push(&mut head, &Line::Worker(worker));
         }
         head.truncate(head.len().min(budget));
         let mut lines: Vec<Vec<u8>> = Vec::new();
         let mut size = head.len();
         for task in newest_first {
             let mut line = Vec::new();
-            push(&mut line, &Line::Task(task.clone()));
+            push(&mut line, &Line::Task(task));
             size += line.len();
             if size > budget {
                 break;
@@ -143,7 +150,7 @@ impl History {
     }
 }
 
-fn push(text: &mut Vec<u8>, line: &Line) {
+fn push(text: &mut Vec<u8>, line: &Line<'_>) {
     // Lines always serialize: they are made of texts, numbers and lists.
     if let Ok(json) = serde_json::to_vec(line) {
         text.extend_from_slice(&json);
@@ -172,11 +179,11 @@ fn read(mut file: impl io::BufRead) -> io::Result<Option<Kept>> {
             continue;
         }
         match serde_json::from_slice(&line) {
-            Ok(Line::Worker(worker)) => {
+            Ok(ReadLine::Worker(worker)) => {
                 workers.insert(worker.hostname.clone(), worker);
             }
-            Ok(Line::Task(task)) => {
-                tasks.insert(task.uuid.clone(), (number, task));
+            Ok(ReadLine::Task(task)) => {
+                tasks.insert(task.uuid.clone(), (number, *task));
             }
             Err(_) => kept.torn += 1,
         }

@@ -286,7 +286,8 @@ async fn write(
         let (tasks, workers_changed) = shared.lock().monitor.take_changed();
         let workers = if workers_changed { workers(&shared) } else { Vec::new() };
         let mut written = Ok(());
-        if !history.is_full() && !(tasks.is_empty() && workers.is_empty()) {
+        let changed = !tasks.is_empty() || !workers.is_empty();
+        if changed && !history.is_full() {
             written = history.append(&workers, &tasks);
         }
         if history.is_full() {

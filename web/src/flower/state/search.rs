@@ -313,7 +313,10 @@ fn has_pair(kwargs: &str, pair: &str) -> bool {
         Ok(Value::Object(map)) => map.get(name).is_some_and(|found| match found {
             Value::String(text) => text == wanted,
             Value::Null => wanted == "none",
-            other => other.to_string() == wanted,
+            other => {
+                let shown = other.to_string();
+                shown == wanted
+            }
         }),
         _ => false,
     }
