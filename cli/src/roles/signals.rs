@@ -40,7 +40,9 @@ pub(crate) fn stages() -> Result<Stages, Failure> {
     let told = stages.clone();
     tokio::spawn(async move {
         signals.next().await;
-        info!("stopping: what runs may end within its grace; a second signal hands it back at once");
+        info!(
+            "stopping: what runs may end within its grace; a second signal hands it back at once"
+        );
         told.stop.cancel();
         signals.next().await;
         warn!("handing back what still runs; a third signal ends the process");
