@@ -15,6 +15,7 @@ mod execute;
 pub mod external;
 mod fetch;
 mod finish;
+#[allow(dead_code, reason = "its core follows")]
 pub mod fleet;
 mod heartbeat;
 mod http_api;

@@ -7,6 +7,9 @@ mod services;
 
 use std::process::ExitCode;
 
+const USAGE: &str =
+    "usage: cargo xtask ci | test [nextest arguments] | sim --seed N [--seeds M] | capture";
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -14,8 +17,8 @@ fn main() -> ExitCode {
         ["ci"] => ci::all(),
         ["test", rest @ ..] => ci::tests(rest),
         ["sim", rest @ ..] => ci::simulation(rest),
-        _ => Err("usage: cargo xtask ci | test [nextest arguments] | sim --seed N [--seeds M]"
-            .to_owned()),
+        ["capture"] => python::capture(),
+        _ => Err(USAGE.to_owned()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::run::{root, step, target};
+use crate::run::{cargo, root, step, target};
+use crate::services;
 
 /// Tries of `pip install`: an index that answers slowly is no reason to fail a run.
 const PIP_TRIES: u32 = 3;
@@ -73,6 +74,22 @@ pub(crate) fn hand_over(command: &mut Command) -> Result<(), String> {
         if let Some(variable) = environment.variable {
             command.env(variable, folder);
         }
+    }
+    Ok(())
+}
+
+/// Captures golden vectors of Celery's wire anew, into `proto/tests/data/celery`.
+pub(crate) fn capture() -> Result<(), String> {
+    services::ensure()?;
+    step("build", &mut cargo(&["build", "--package", "tradewind-services"]))?;
+    for environment in &CELERY {
+        let folder = environment.ensure()?;
+        let version = environment.name.trim_start_matches("celery-");
+        let mut run = Command::new(target().join("debug/services"));
+        run.args(["run", "--"]).arg(folder.join("bin/python"));
+        run.arg(root().join("tests/python/capture_all.py"));
+        run.arg(root().join("proto/tests/data/celery").join(version));
+        step(&format!("capture of Celery {version}"), &mut run)?;
     }
     Ok(())
 }

@@ -31,10 +31,13 @@ impl TryFrom<Value> for Every {
     type Error = String;
 
     fn try_from(value: Value) -> Result<Self, String> {
-        let wrong = || format!("every = {value}: use seconds, or a text such as \"30s\" or \"1h 30m\"");
+        let wrong =
+            || format!("every = {value}: use seconds, or a text such as \"30s\" or \"1h 30m\"");
         let seconds = match &value {
             Value::Number(number) => number.as_f64().ok_or_else(wrong)?,
-            Value::String(text) => text.parse::<SignedDuration>().map_err(|_| wrong())?.as_secs_f64(),
+            Value::String(text) => {
+                text.parse::<SignedDuration>().map_err(|_| wrong())?.as_secs_f64()
+            }
             _ => return Err(wrong()),
         };
         Ok(Self(seconds))
@@ -133,7 +136,8 @@ impl BeatEntry {
             }
             (None, Some(Every(seconds))) => Ticks::every(seconds).map_err(|error| text(&error)),
             (None, None) => {
-                Err("has no schedule: give schedule = \"*/5 * * * *\" or every = \"30s\"".to_owned())
+                Err("has no schedule: give schedule = \"*/5 * * * *\" or every = \"30s\""
+                    .to_owned())
             }
             (Some(_), Some(_)) => Err("has both schedule and every: give one".to_owned()),
         }

@@ -168,8 +168,12 @@ impl Timer {
         loop {
             match timeout(ANSWER_MAX, self.deps.coordinator.last_sent(&self.key)).await {
                 Ok(Ok(last)) => return last.map(from_micros),
-                Ok(Err(error)) => tracing::warn!(%error, entry = self.name, "ticks cannot be claimed now"),
-                Err(_) => tracing::warn!(entry = self.name, "ticks cannot be claimed now: no answer"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, entry = self.name, "ticks cannot be claimed now")
+                }
+                Err(_) => {
+                    tracing::warn!(entry = self.name, "ticks cannot be claimed now: no answer")
+                }
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);

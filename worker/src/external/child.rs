@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::call::Call;
@@ -31,6 +32,7 @@ pub(super) struct PythonChild {
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     said: Arc<Mutex<Tail>>,
+    listener: JoinHandle<()>,
     /// Calls that were made.
     pub(super) calls: u32,
     /// Peak memory in KiB, as of its last answer.
@@ -77,9 +79,9 @@ impl PythonChild {
             return Err(failed("the Python process has no pipes".to_owned()));
         };
         let said = Arc::new(Mutex::new(Tail::default()));
-        tokio::spawn(listen(stderr, Arc::clone(&said)));
+        let listener = tokio::spawn(listen(stderr, Arc::clone(&said)));
         let stdout = BufReader::new(stdout);
-        Ok(Self { tree, stdin, stdout, said, calls: 0, memory_kb: 0 })
+        Ok(Self { tree, stdin, stdout, said, listener, calls: 0, memory_kb: 0 })
     }
 
     /// Makes a call. The second value says whether the process can make another one.
@@ -124,6 +126,7 @@ impl PythonChild {
             Ok(Ok(status)) => format!("the Python process ended in the call ({status})"),
             _ => format!("the Python process gave no answer of at most {ANSWER_BYTES_MAX} bytes"),
         };
+        let _all_read = timeout(LAST_WORDS_MAX, &mut self.listener).await;
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).text();
         let text = if said.is_empty() { how } else { format!("{how}: {said}") };
         TaskError::Fail(Failure::new("WorkerLostError", text).module("billiard.exceptions"))

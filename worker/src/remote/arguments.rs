@@ -103,9 +103,10 @@ impl<'a> Arguments<'a> {
     pub(super) fn signal(&self) -> Result<Signal, Refusal> {
         let Some(value) = self.get("signal") else { return Ok(Signal::SIGTERM) };
         let signal = match value {
-            Value::Number(number) => {
-                number.as_i64().and_then(|n| i32::try_from(n).ok()).and_then(|n| Signal::try_from(n).ok())
-            }
+            Value::Number(number) => number
+                .as_i64()
+                .and_then(|n| i32::try_from(n).ok())
+                .and_then(|n| Signal::try_from(n).ok()),
             Value::String(name) => {
                 let name = name.to_ascii_uppercase();
                 let number = name.parse::<i32>().ok().and_then(|n| Signal::try_from(n).ok());
@@ -152,7 +153,10 @@ mod tests {
         assert!(!with(json!({"terminate": "false"}), |a| a.flag("terminate")));
         assert_eq!(with(json!({"n": "3"}), |a| a.count("n")), Ok(Some(3)));
         assert!(with(json!({"n": -1}), |a| a.count("n")).is_err());
-        assert_eq!(with(json!({"soft": 1.5}), |a| a.seconds("soft")), Ok(Some(Duration::from_millis(1500))));
+        assert_eq!(
+            with(json!({"soft": 1.5}), |a| a.seconds("soft")),
+            Ok(Some(Duration::from_millis(1500)))
+        );
         assert_eq!(with(json!({"soft": null}), |a| a.seconds("soft")), Ok(None));
         assert!(with(json!({"soft": "x"}), |a| a.seconds("soft")).is_err());
         for value in [json!("KILL"), json!("sigkill"), json!(9), json!("9")] {

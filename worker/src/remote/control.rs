@@ -147,7 +147,12 @@ fn stamps(arguments: Arguments<'_>) -> Result<BTreeMap<String, Vec<String>>, Ref
                 wanted.entry(header.to_owned()).or_default().push(value.to_owned());
             }
         }
-        _ => return Err(Refusal::raised("TypeError", "headers must be a map or a list of key=value")),
+        _ => {
+            return Err(Refusal::raised(
+                "TypeError",
+                "headers must be a map or a list of key=value",
+            ));
+        }
     }
     Ok(wanted)
 }
@@ -168,7 +173,9 @@ fn rate_limit(panel: &Panel, arguments: Arguments<'_>) -> Result<Value, Refusal>
     let task = arguments.text("task_name")?;
     let rate = match arguments.need("rate_limit")? {
         Value::Null => None,
-        Value::String(text) if text.is_empty() || text.trim_start_matches('0').starts_with('/') => None,
+        Value::String(text) if text.is_empty() || text.trim_start_matches('0').starts_with('/') => {
+            None
+        }
         Value::String(text) if text == "0" => None,
         Value::Number(number) if number.as_f64() == Some(0.0) => None,
         value => {
@@ -227,7 +234,8 @@ fn autoscale(panel: &Panel, arguments: Arguments<'_>) -> Result<Value, Refusal> 
     let max = arguments.count("max")?.unwrap_or(now.max);
     let min = arguments.count("min")?.unwrap_or(now.min);
     if min == 0 || min > max || max > CONCURRENCY_MAX {
-        let text = format!("autoscale: use 1 <= min <= max <= {CONCURRENCY_MAX}, not {min} and {max}");
+        let text =
+            format!("autoscale: use 1 <= min <= max <= {CONCURRENCY_MAX}, not {min} and {max}");
         return Err(Refusal::raised("ValueError", &text));
     }
     panel.set_range(Range { max, min });

@@ -121,10 +121,8 @@ impl Sender {
     }
 
     async fn tasks(&mut self, batch: Vec<Lifecycle>) {
-        let events: Vec<Event> = batch
-            .iter()
-            .map(|one| complete(&self.panel, task_event(one), one.at))
-            .collect();
+        let events: Vec<Event> =
+            batch.iter().map(|one| complete(&self.panel, task_event(one), one.at)).collect();
         self.publish(&events).await;
     }
 
@@ -212,7 +210,8 @@ mod tests {
     use crate::fleet::{Lifecycle, Seen, What};
 
     fn event(what: What) -> serde_json::Map<String, serde_json::Value> {
-        let request = Request { argsrepr: "(1,)".to_owned(), retries: 2, ..Request::new("add", "a") };
+        let request =
+            Request { argsrepr: "(1,)".to_owned(), retries: 2, ..Request::new("add", "a") };
         let at = from_micros(1_500_000);
         let seen = Arc::new(Seen { request, queue: "q".into(), redelivered: false, received: at });
         task_event(&Lifecycle { at, seen, what }).0
@@ -237,7 +236,10 @@ mod tests {
             kind: "ValueError".to_owned(),
             traceback: "tb".to_owned(),
         });
-        assert_eq!((&failed["exception"], &failed["traceback"]), (&json!("ValueError('x')"), &json!("tb")));
+        assert_eq!(
+            (&failed["exception"], &failed["traceback"]),
+            (&json!("ValueError('x')"), &json!("tb"))
+        );
         let revoked = event(What::Revoked { terminated: true, signum: Some(15), expired: false });
         assert_eq!((&revoked["type"], &revoked["signum"]), (&json!("task-revoked"), &json!(15)));
     }

@@ -84,7 +84,9 @@ fn hello(panel: &Panel, arguments: Arguments<'_>) -> Result<Value, Refusal> {
     }
     // A list since 5.7, a map from id to time before.
     let told: Vec<String> = match arguments.get("revoked") {
-        Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::Array(ids)) => {
+            ids.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        }
         Some(Value::Object(ids)) => ids.keys().cloned().collect(),
         _ => Vec::new(),
     };

@@ -94,7 +94,12 @@ async fn obey(desk: &Desk, request: ControlRequest) {
 }
 
 /// Every worker that heard the command writes the same; one that dies meanwhile is no loss.
-async fn tell_fleet(coordinator: &dyn Coordinator, ids: Vec<String>, terminate: bool, ttl: Duration) {
+async fn tell_fleet(
+    coordinator: &dyn Coordinator,
+    ids: Vec<String>,
+    terminate: bool,
+    ttl: Duration,
+) {
     let tasks: Vec<Revoked> = ids.into_iter().map(|id| Revoked { id, terminate }).collect();
     let mut pauses = pauses();
     for attempt in 1..=REVOKE_ATTEMPTS {
@@ -117,11 +122,16 @@ pub(super) async fn learn_revoked(desk: &Desk) {
             // Oldest first: the oldest are forgotten first.
             tasks.reverse();
             let (kill, skip): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.terminate);
-            let ids = |tasks: Vec<Revoked>| tasks.into_iter().map(|task| task.id).collect::<Vec<_>>();
+            let ids =
+                |tasks: Vec<Revoked>| tasks.into_iter().map(|task| task.id).collect::<Vec<_>>();
             desk.panel.state.revoke(&ids(skip), None);
             desk.panel.state.revoke(&ids(kill), Some(nix::sys::signal::Signal::SIGTERM as i32));
         }
-        Ok(Err(error)) => tracing::warn!(%error, "revoked tasks of the fleet are not known here yet"),
-        Err(_) => tracing::warn!("revoked tasks of the fleet are not known here yet: no answer in time"),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "revoked tasks of the fleet are not known here yet")
+        }
+        Err(_) => {
+            tracing::warn!("revoked tasks of the fleet are not known here yet: no answer in time")
+        }
     }
 }

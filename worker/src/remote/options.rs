@@ -54,11 +54,16 @@ impl RemoteOptions {
             ("revoke_ttl_seconds", self.revoke_ttl_seconds, 1..=366 * 86_400),
         ] {
             if !range.contains(&value) {
-                return wrong(option, format!("is {value}; use {} to {}", range.start(), range.end()));
+                return wrong(
+                    option,
+                    format!("is {value}; use {} to {}", range.start(), range.end()),
+                );
             }
         }
         match self.autoscale {
-            Some(range) if range.min == 0 || range.min > range.max || range.max > CONCURRENCY_MAX => {
+            Some(range)
+                if range.min == 0 || range.min > range.max || range.max > CONCURRENCY_MAX =>
+            {
                 let reason = format!(
                     "is {},{}; use MAX,MIN with 1 <= MIN <= MAX <= {CONCURRENCY_MAX}",
                     range.max, range.min
@@ -91,7 +96,8 @@ mod tests {
             let options: RemoteOptions = serde_json::from_str(json).expect(json);
             assert!(options.validate().expect_err(json).to_string().contains(option));
         }
-        let options: RemoteOptions = serde_json::from_str(r#"{"autoscale": "8,2"}"#).expect("range");
+        let options: RemoteOptions =
+            serde_json::from_str(r#"{"autoscale": "8,2"}"#).expect("range");
         assert_eq!(options.autoscale, Some(Range { max: 8, min: 2 }));
     }
 }
