@@ -1,8 +1,9 @@
-"""A warm process for `[tasks]` with `python = "module:function"`: one JSON line in, one JSON line out.
+"""A warm process for `[tasks]` with `python = "module:function"`: JSON lines in, JSON lines out.
 
-A line in: `{"function", "id", "task", "args", "kwargs", "retries"}`. A line out: `{"memory_kb": n}` with one of
-`result`, `error`, `retry`, `ignore` and `reject`. SIGUSR1 raises `SoftTimeLimitExceeded` in the call.
-Celery's own `Retry`, `Ignore` and `Reject` are understood when the callable raises them.
+A line in: `{"function", "id", "task", "args", "kwargs", "retries"}`. A line out: `{"memory_kb": n}`
+with one of `result`, `error`, `retry`, `ignore` and `reject`. SIGUSR1 raises
+`SoftTimeLimitExceeded` in the call. Celery's own `Retry`, `Ignore` and `Reject` are understood when
+the callable raises them.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _ending(exc: BaseException) -> dict:
     kind = type(exc)
     if kind.__module__ == "celery.exceptions":
         if kind.__name__ == "Ignore":
-            return {"ignore": None}
+            return {"ignore": {}}
         if kind.__name__ == "Reject":
             reason = str(getattr(exc, "reason", None) or "rejected by the task")
             return {"reject": {"requeue": bool(getattr(exc, "requeue", False)), "reason": reason}}

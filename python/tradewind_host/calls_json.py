@@ -1,4 +1,4 @@
-"""JSON as Celery writes it: dates, decimals, UUIDs and bytes travel as `{"__type__", "__value__"}`."""
+"""JSON as Celery writes it: dates, decimals, UUIDs and bytes are wrapped in `__type__` objects."""
 
 from __future__ import annotations
 

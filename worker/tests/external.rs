@@ -195,6 +195,9 @@ Retry.__module__ = "celery.exceptions"
 def again():
     raise Retry()
 
+def ignored():
+    raise type("Ignore", (Exception,), {"__module__": "celery.exceptions"})()
+
 class space:
     def inner():
         return "inner"
@@ -213,6 +216,7 @@ fn python(folder: &Path, extra: &Value) -> ExternalTasks {
         "die",
         "nap",
         "again",
+        "ignored",
         "space.inner",
         "absent",
     ] {
@@ -254,6 +258,7 @@ async fn a_python_callable_returns_and_raises_as_in_celery() {
     };
     assert_eq!(retry.countdown, Some(Duration::from_millis(2500)));
     assert_eq!(retry.because.map(|failure| failure.exc_type), Some("ValueError".to_owned()));
+    assert_eq!(run(&tasks, call("ignored", json!([]), json!({}))).await, Err(TaskError::Ignore));
     // The process died in the call: said so, and the next call has another one.
     let (kind, text) = failure(&tasks, call("die", json!([]), json!({}))).await;
     assert!(

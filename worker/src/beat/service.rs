@@ -42,6 +42,8 @@ pub struct Beat {
     options: BeatOptions,
     deps: BeatDeps,
     counts: Arc<Counts>,
+    /// Entries that were never sent are due from now on.
+    since: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +77,8 @@ impl Beat {
         for (name, entry) in &options.entries {
             entry.ticks(name)?;
         }
-        Ok(Self { options, deps, counts: Arc::default() })
+        let since = deps.clock.now();
+        Ok(Self { options, deps, counts: Arc::default(), since })
     }
 
     /// A handle.
@@ -88,7 +91,7 @@ impl Beat {
     /// # Errors
     /// When an entry cannot be used.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BeatError> {
-        let since = self.deps.clock.now();
+        let since = self.since;
         if !self.deps.coordinator.shared() {
             tracing::warn!(
                 "ticks are claimed in this process only: run a single beat, or name a coordinator (Redis or PostgreSQL)"

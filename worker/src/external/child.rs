@@ -53,7 +53,7 @@ enum End {
     Result(Value),
     Error(Raised),
     Retry { countdown: Option<f64>, because: Option<Raised> },
-    Ignore(Value),
+    Ignore {},
     Reject { requeue: bool, reason: String },
 }
 
@@ -168,7 +168,7 @@ impl End {
         match self {
             Self::Result(value) => Ok(value),
             Self::Error(raised) => Err(TaskError::Fail(raised.failure())),
-            Self::Ignore(_) => Err(TaskError::Ignore),
+            Self::Ignore {} => Err(TaskError::Ignore),
             Self::Reject { requeue, reason } => Err(TaskError::Reject { requeue, reason }),
             Self::Retry { countdown, because } => {
                 let bounded = |seconds: f64| seconds.clamp(0.0, COUNTDOWN_SECONDS_MAX);

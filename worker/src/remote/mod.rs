@@ -18,6 +18,8 @@ mod panel;
 mod scrub;
 mod service;
 mod system;
+#[cfg(test)]
+mod tests;
 
 pub use autoscale::{Range, Scaler};
 pub use options::RemoteOptions;
