@@ -13,6 +13,14 @@ use crate::{Error, ports};
 
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
+/// How the node is configured.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RabbitOptions {
+    /// Milliseconds that a delivery may stay unsettled (30 minutes unless given); looked at each
+    /// second.
+    pub consumer_timeout_ms: Option<u64>,
+}
+
 /// A running RabbitMQ; stopped when dropped.
 #[derive(Debug)]
 pub struct Rabbit {
@@ -29,6 +37,14 @@ impl Rabbit {
     /// # Errors
     /// When `rabbitmq-server` or `epmd` is missing, or the node does not come up.
     pub fn start() -> Result<Self, Error> {
+        Self::start_with(RabbitOptions::default())
+    }
+
+    /// As [`Rabbit::start`], configured.
+    ///
+    /// # Errors
+    /// As [`Rabbit::start`].
+    pub fn start_with(options: RabbitOptions) -> Result<Self, Error> {
         // Not the wrapper in /usr/sbin: it switches user and hides the pid.
         let folders = ["/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin"];
         let program = find("rabbitmq-server", &folders, "rabbitmq-server")?;
@@ -36,7 +52,7 @@ impl Rabbit {
         let epmd = start_epmd(epmd_port)?;
         let dir = temp_dir("rabbit")?;
         let port = ports::free();
-        write_config(dir.path(), port)?;
+        write_config(dir.path(), port, options)?;
         let home = dir.path().to_path_buf();
         let node = format!("tw{}@localhost", &uuid::Uuid::new_v4().simple().to_string()[..10]);
         let dist_port = ports::free();
@@ -73,13 +89,16 @@ fn start_epmd(port: u16) -> Result<Server, Error> {
     Server::start(spec, temp_dir("epmd")?)
 }
 
-fn write_config(dir: &Path, port: u16) -> Result<(), Error> {
-    let config = format!(
+fn write_config(dir: &Path, port: u16, options: RabbitOptions) -> Result<(), Error> {
+    let mut config = format!(
         "listeners.tcp.1 = 127.0.0.1:{port}\n\
          disk_free_limit.absolute = 1MB\n\
          log.console.level = info\n\
          log.file = false\n"
     );
+    if let Some(ms) = options.consumer_timeout_ms {
+        config.push_str(&format!("consumer_timeout = {ms}\nchannel_tick_interval = 1000\n"));
+    }
     let write = |name: &str, text: &str| {
         std::fs::write(dir.join(name), text).map_err(Error::io(format!("writing {name}")))
     };
