@@ -11,6 +11,8 @@ use nix::sys::signal::Signal;
 use crate::server::{Server, Spec, find, temp_dir};
 use crate::{Error, ports};
 
+const ENV_ERL_ARGS: &str = "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS";
+const ERL_ARGS: &str = "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false";
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// How the node is configured.
@@ -58,7 +60,15 @@ impl Rabbit {
         let dist_port = ports::free();
         let spec = Spec {
             name: "rabbitmq-server",
-            command: Box::new(move || node_command(&program, &home, &node, epmd_port, dist_port)),
+            command: Box::new(move || {
+                let mut command = node_command(&program, &home, &node, epmd_port, dist_port);
+                if options.consumer_timeout_ms.is_some() {
+                    // How often channels look for deliveries that are too old; no key in its file.
+                    let args = format!("{ERL_ARGS} -rabbit channel_tick_interval 1000");
+                    command.env(ENV_ERL_ARGS, args);
+                }
+                command
+            }),
             ready: Box::new(move || answers(port)),
             stop: Signal::SIGKILL,
         };
@@ -97,7 +107,7 @@ fn write_config(dir: &Path, port: u16, options: RabbitOptions) -> Result<(), Err
          log.file = false\n"
     );
     if let Some(ms) = options.consumer_timeout_ms {
-        config.push_str(&format!("consumer_timeout = {ms}\nchannel_tick_interval = 1000\n"));
+        config.push_str(&format!("consumer_timeout = {ms}\n"));
     }
     let write = |name: &str, text: &str| {
         std::fs::write(dir.join(name), text).map_err(Error::io(format!("writing {name}")))
@@ -130,10 +140,7 @@ fn node_command(
         .env("RABBITMQ_LOGS", "-")
         .env("RABBITMQ_PID_FILE", dir.join("rabbit.pid"))
         .env("RABBITMQ_GENERATED_CONFIG_DIR", dir.join("generated"))
-        .env(
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-            "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false",
-        )
+        .env(ENV_ERL_ARGS, ERL_ARGS)
         // Makes the script exec the Erlang VM, so that the pid that we hold is the node's own.
         .env("RUNNING_UNDER_SYSTEMD", "true")
         .env_remove("NOTIFY_SOCKET")
