@@ -10,12 +10,12 @@ mod delay;
 mod delivery;
 mod graves;
 mod hold;
-mod link;
-mod message;
+pub(crate) mod link;
+pub(crate) mod message;
 mod native_delay;
 mod publish;
 mod settle;
-mod table;
+pub(crate) mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
