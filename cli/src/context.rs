@@ -11,6 +11,7 @@ use tradewind_broker::client::{Route, Routes};
 use tradewind_broker::{Broker, ControlBus, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds, SystemClock, SystemIds};
 use tradewind_store::{Options as StoreOptions, Store};
+use tradewind_worker::external::ExternalOptions;
 
 use crate::args::Cli;
 use crate::config::{self, Config, Inputs};
@@ -105,6 +106,11 @@ impl Context {
                 priority: target.priority,
             };
             routes = routes.add(&entry.pattern, route)?;
+        }
+        for (name, task) in self.config.tables::<ExternalOptions>("tasks")? {
+            if let Some(queue) = task.queue {
+                routes = routes.add(&name, Route::queue(queue))?;
+            }
         }
         Ok(routes)
     }
