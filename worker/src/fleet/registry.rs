@@ -46,7 +46,8 @@ impl Registration {
     }
 }
 
-/// Handlers by task name. `tradewind.noop`, which returns null, is always there. Cheap to clone once
+/// Handlers by task name. `tradewind.noop`, which returns null, and Celery's built-in tasks are always
+/// there. Cheap to clone once
 /// everything is registered.
 ///
 /// ```
@@ -72,6 +73,7 @@ impl Default for Tasks {
     fn default() -> Self {
         let mut tasks = Self(BTreeMap::new());
         tasks.add_raw(names::TASK_NOOP, |_context| std::future::ready(Ok(Value::Null)).boxed());
+        super::builtin::register(&mut tasks);
         tasks
     }
 }
