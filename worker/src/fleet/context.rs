@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tradewind_broker::ResultBackend;
 use tradewind_proto::Timestamp;
-use tradewind_proto::celery::{Applied, Request, ResultTuple, Signature, plan, state};
+use tradewind_proto::celery::canvas::{Applied, plan};
+use tradewind_proto::celery::{Request, ResultTuple, Signature, state};
 
 use super::core::Fleet;
 use super::error::TaskError;

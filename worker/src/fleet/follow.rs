@@ -6,7 +6,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use serde_json::{Value, json};
 use tradewind_broker::{Error, Join, JoinPart};
 use tradewind_proto::Timestamp;
-use tradewind_proto::celery::{Applied, Plan, Request, Signature, plan, state};
+use tradewind_proto::celery::canvas::{Applied, Plan, plan};
+use tradewind_proto::celery::{Request, Signature, state};
 
 
 use super::core::Fleet;

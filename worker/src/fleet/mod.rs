@@ -4,17 +4,28 @@
 //! same core beside the orchestrator's workloads. Remote control reads and steers [`FleetState`].
 
 mod args;
+pub(crate) mod batch;
+mod builtin;
 mod context;
+pub(crate) mod core;
+mod decide;
 mod error;
+mod follow;
 mod limits;
 mod options;
+mod places;
 mod pool;
+mod publish;
 mod registry;
 mod report;
 mod retry;
 mod revoked;
+mod run;
+mod settle;
 mod state;
 mod stop;
+pub mod testing;
+mod worker;
 
 pub use context::Context;
 pub use error::{Failure, Retry, TaskError};
@@ -25,3 +36,7 @@ pub use registry::{Outcome, Registration, Tasks};
 pub use retry::{Backoff, RetryPolicy};
 pub use state::{Consuming, FleetState, Lifecycle, Seen, TaskLimits, View, What};
 pub use stop::StopReason;
+pub use worker::{FleetWorker, FleetWorkerBuilder};
+
+pub(crate) use registry::panic_text;
+pub(crate) use testing::run_alone;

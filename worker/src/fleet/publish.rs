@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tradewind_broker::{Error, Outgoing};
-use tradewind_proto::celery::{Plan, Planned};
+use tradewind_proto::celery::canvas::{Plan, Planned};
 
 use super::core::Fleet;
 
