@@ -170,11 +170,8 @@ impl Worker {
         let (finished, outcomes) = mpsc::channel(options.slots() * 8);
         let name: Arc<str> = options.node_name(&hostname).into();
         let metrics = Arc::new(metrics);
-        let state = FleetState::new(
-            Arc::clone(&deps.clock),
-            options.queues.clone(),
-            options.concurrency,
-        );
+        let state =
+            FleetState::new(Arc::clone(&deps.clock), options.queues.clone(), options.concurrency);
         let fleet = Fleet::new(Parts {
             name: Arc::clone(&name),
             broker: deps.broker,

@@ -15,9 +15,9 @@ use tradewind_proto::celery::{Request, ResultTuple, Signature, state};
 use super::core::Fleet;
 use super::error::TaskError;
 use super::registry::Tasks;
-use super::{publish, report};
 use super::state::Seen;
 use super::stop::{Stop, StopReason};
+use super::{publish, report};
 
 /// What all calls of a worker share.
 #[derive(Debug)]

@@ -125,9 +125,7 @@ pub(crate) fn after(
     let error = match end {
         RunEnd::Returned(Ok(value)) => return fits(value),
         RunEnd::Returned(Err(error)) => error,
-        RunEnd::Panicked(text) => {
-            TaskError::Fail(Failure::new("Panic", text).module("tradewind"))
-        }
+        RunEnd::Panicked(text) => TaskError::Fail(Failure::new("Panic", text).module("tradewind")),
         RunEnd::Killed(StopReason::Terminated(signal)) => {
             return Ending::Revoked { why: "terminated", signum: Some(signal) };
         }
@@ -160,8 +158,9 @@ fn retried(retry: Retry, request: &Request, options: &TaskOptions, now: Timestam
     let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
     let eta = retry.eta.unwrap_or_else(|| now.saturating_add(wait).unwrap_or(Timestamp::MAX));
     let because = retry.because;
-    let because = because
-        .unwrap_or_else(|| Failure::new("Retry", "Task can be retried").module("celery.exceptions"));
+    let because = because.unwrap_or_else(|| {
+        Failure::new("Retry", "Task can be retried").module("celery.exceptions")
+    });
     Ending::Retry { eta, because }
 }
 
@@ -286,8 +285,7 @@ mod tests {
     fn a_result_that_nobody_could_read_fails_its_task() {
         let value = json!("x".repeat(RESULT_BYTES_MAX));
         let options = TaskOptions::default();
-        let large =
-            after(RunEnd::Returned(Ok(value)), &request(0), &options, None, from_micros(0));
+        let large = after(RunEnd::Returned(Ok(value)), &request(0), &options, None, from_micros(0));
         let Ending::Failure(failure) = large else { panic!("fails") };
         assert!(failure.message().contains("return a path"), "{failure:?}");
     }

@@ -9,7 +9,6 @@ use tradewind_proto::Timestamp;
 use tradewind_proto::celery::canvas::{Applied, Plan, plan};
 use tradewind_proto::celery::{Request, Signature, state};
 
-
 use super::core::Fleet;
 use super::error::Failure;
 use super::{publish, report};
@@ -223,7 +222,10 @@ mod tests {
         assert_eq!((sent[0].task.as_str(), &sent[0].args), ("cb", &vec![json!(7)]));
         assert_eq!((sent[1].task.as_str(), &sent[1].args), ("next", &vec![json!(7), json!(2)]));
         assert_eq!(sent[1].embed.chain[0].task, "last");
-        assert_eq!((sent[1].root_id.as_deref(), sent[1].parent_id.as_deref()), (Some("root"), Some("a")));
+        assert_eq!(
+            (sent[1].root_id.as_deref(), sent[1].parent_id.as_deref()),
+            (Some("root"), Some("a"))
+        );
     }
 
     #[test]

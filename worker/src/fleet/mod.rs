@@ -11,6 +11,7 @@ pub(crate) mod core;
 mod decide;
 mod error;
 mod follow;
+mod gather;
 mod limits;
 mod options;
 mod places;
@@ -29,6 +30,7 @@ mod worker;
 
 pub use context::Context;
 pub use error::{Failure, Retry, TaskError};
+pub use gather::Batch;
 pub use limits::Rate;
 pub use options::{Conflict, KeyOf, Limit, TaskOptions, Unique};
 pub use pool::Pool;

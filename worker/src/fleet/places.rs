@@ -85,12 +85,7 @@ async fn try_enter(
     Ok(wait.map(|wait| Admission::Later(wait.min(TOKEN_WAIT_MAX))))
 }
 
-async fn claim(
-    fleet: &Fleet,
-    key: &str,
-    id: &str,
-    ttl: Duration,
-) -> Result<Option<String>, Error> {
+async fn claim(fleet: &Fleet, key: &str, id: &str, ttl: Duration) -> Result<Option<String>, Error> {
     match &fleet.coordinator {
         Some(shared) => shared.claim_unique(key, id, ttl).await,
         None => Ok(fleet.state.claim(key, id, ttl)),

@@ -45,7 +45,8 @@ where
 pub(crate) async fn apply(fleet: &Fleet, plan: Plan, home: &str) -> Result<(), Error> {
     let ttl = fleet.settings.result_ttl;
     for (group, size) in &plan.joins {
-        patiently(fleet, "beginning a join", || fleet.results.begin_join(group, *size, ttl)).await?;
+        patiently(fleet, "beginning a join", || fleet.results.begin_join(group, *size, ttl))
+            .await?;
     }
     let (mut direct, mut routed) = (Vec::new(), Vec::new());
     for planned in plan.sends {

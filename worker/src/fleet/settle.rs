@@ -145,10 +145,9 @@ async fn store(
     let done = (state != state::RETRY).then_some(now);
     let stored = report::stored(request, state, json, traceback, children, done);
     let ttl = options.result_ttl.unwrap_or(fleet.settings.result_ttl);
-    let put = publish::patiently(fleet, "storing a result", || {
-        fleet.results.put(stored.clone(), ttl)
-    })
-    .await;
+    let put =
+        publish::patiently(fleet, "storing a result", || fleet.results.put(stored.clone(), ttl))
+            .await;
     match put {
         Ok(Put::Stored | Put::Superseded) => Ok(()),
         Err(error) if error.is_retryable() => Err(error),

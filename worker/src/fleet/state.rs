@@ -375,7 +375,8 @@ impl FleetState {
     /// Whether remote control has set a rate limit.
     pub(crate) fn is_rated(&self, task: &str) -> bool {
         let inner = self.lock();
-        !inner.limits.is_empty() && inner.limits.get(task).is_some_and(|limits| limits.rate.is_some())
+        !inner.limits.is_empty()
+            && inner.limits.get(task).is_some_and(|limits| limits.rate.is_some())
     }
 
     /// Takes a token of a task's rate limit, or says how long to wait.

@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tradewind_broker::{Broker as _, MemoryBroker, MemoryResults, ResultBackend as _};
+use tradewind_broker::{Broker, MemoryBroker, MemoryResults, ResultBackend};
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::canvas::{Applied, plan};
 use tradewind_proto::celery::{Meta, Request, Signature};
@@ -61,6 +61,29 @@ pub(crate) async fn run_alone(tasks: &Tasks, request: Request, worker: &str) -> 
     }
 }
 
+/// Sends a task or a canvas as a client does; returns the id of its result. `queue` is for what names none.
+///
+/// # Errors
+/// When the canvas makes no sense or a queue refuses it.
+pub async fn send(
+    broker: &dyn Broker,
+    results: &dyn ResultBackend,
+    queue: &str,
+    signature: Signature,
+) -> Result<String, TaskError> {
+    let applied = Applied::by_client(SystemClock.now());
+    let planned = plan(signature, &applied, &mut || Uuid::now_v7().to_string());
+    let planned = planned.map_err(TaskError::failed)?;
+    for (group, size) in &planned.joins {
+        results.begin_join(group, *size, WAIT_MAX).await?;
+    }
+    for one in planned.sends {
+        let queue = one.queue.as_deref().unwrap_or(queue);
+        broker.publish(queue, one.request.to_message()).await?;
+    }
+    Ok(planned.result.id)
+}
+
 /// A whole worker in this process, on memory.
 #[derive(Debug)]
 pub struct LocalWorker {
@@ -109,17 +132,7 @@ impl LocalWorker {
     /// # Errors
     /// When the canvas makes no sense or a queue refuses it.
     pub async fn send(&self, signature: Signature) -> Result<String, TaskError> {
-        let applied = Applied::by_client(SystemClock.now());
-        let planned = plan(signature, &applied, &mut || Uuid::now_v7().to_string());
-        let planned = planned.map_err(TaskError::failed)?;
-        for (group, size) in &planned.joins {
-            self.results.begin_join(group, *size, WAIT_MAX).await?;
-        }
-        for one in planned.sends {
-            let queue = one.queue.as_deref().unwrap_or(QUEUE);
-            self.broker.publish(queue, one.request.to_message()).await?;
-        }
-        Ok(planned.result.id)
+        send(&self.broker, &self.results, QUEUE, signature).await
     }
 
     /// Waits for the result of a task.

@@ -155,10 +155,7 @@ impl fmt::Debug for FleetWorker {
 
 impl FleetWorker {
     /// Sets a worker up.
-    pub fn builder(
-        broker: Arc<dyn Broker>,
-        results: Arc<dyn ResultBackend>,
-    ) -> FleetWorkerBuilder {
+    pub fn builder(broker: Arc<dyn Broker>, results: Arc<dyn ResultBackend>) -> FleetWorkerBuilder {
         FleetWorkerBuilder {
             broker,
             results,

@@ -20,9 +20,9 @@ use tradewind_proto::state::OutcomeState;
 use tradewind_proto::workload::{Workload, Xcom};
 use uuid::Uuid;
 
+use crate::fleet::Tasks;
 use crate::logs::AttemptLog;
 use crate::process::ProcessTable;
-use crate::fleet::Tasks;
 use crate::{ExecutionApi, WorkerOptions};
 
 /// Everything that a runtime needs to run one attempt.
