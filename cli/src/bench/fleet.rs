@@ -92,6 +92,7 @@ impl LocalWorker {
             runtimes: Runtimes::none(),
             tasks,
             coordinator: None,
+            client: None,
         };
         let worker =
             Worker::new(worker_options, deps).map_err(|error| Failure::usage(error.to_string()))?;

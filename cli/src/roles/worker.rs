@@ -29,6 +29,7 @@ pub(crate) async fn run(context: &Context, _args: &WorkerArgs) -> Result<(), Fai
         runtimes: Runtimes::real(&worker_options, &tasks),
         tasks,
         coordinator: None,
+        client: None,
     };
     let worker =
         Worker::new(worker_options, deps).map_err(|error| Failure::usage(error.to_string()))?;
