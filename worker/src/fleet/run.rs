@@ -13,7 +13,7 @@ use tradewind_proto::{Timestamp, names};
 
 use super::context::Context;
 use super::core::{Fleet, Ticket};
-use super::decide::{Ending, RunEnd, after};
+use super::decide::{Ending, RunEnd, after, heard};
 use super::options::TaskOptions;
 use super::places::{self, Places};
 use super::registry::{Registration, panic_text};
@@ -66,6 +66,7 @@ pub(crate) async fn run(fleet: Arc<Fleet>, item: Item) -> Ran {
     fleet.metrics.running.inc();
     let end = supervised(&fleet, &item, &context, &stop, begun, soft, hard).await;
     fleet.metrics.running.dec();
+    let end = heard(end, stop.reason());
     let ending = after(end, &item.seen.request, item.task.options(), hard, fleet.clock.now());
     let children = context.take_children();
     Ran { item, ending, runtime: begun.elapsed().as_secs_f64(), children, repeated: false }
