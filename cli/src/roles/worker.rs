@@ -50,6 +50,8 @@ pub(crate) async fn run(context: &Context, args: &WorkerArgs) -> Result<(), Fail
             running.await
         }
     };
+    // It may have ended because it was told so by remote control.
+    stop.cancel();
     duties.stop().await;
     parts.external.close().await;
     let report = report.map_err(|error| Failure::new(error.to_string()))?;
