@@ -19,7 +19,7 @@ mod wait;
 pub use error::Error;
 pub use postgres::{Postgres, PostgresOptions};
 pub use proxy::Proxy;
-pub use rabbit::Rabbit;
+pub use rabbit::{Rabbit, RabbitOptions};
 pub use redis::{Redis, RedisOptions};
 pub use wait::eventually;
 
