@@ -69,6 +69,16 @@ impl WebServer {
         self
     }
 
+    /// Serves more routes under a path (`/flower`), below the path of `base_url`. They guard themselves.
+    ///
+    /// # Errors
+    /// [`Error::BaseUrl`].
+    pub fn mount(mut self, path: &str, router: Router) -> Result<Self, Error> {
+        let path = format!("{}{path}", self.options.base()?.prefix);
+        self.router = self.router.nest(&path, router);
+        Ok(self)
+    }
+
     /// Listens. Requests wait until [`BoundServer::run`].
     ///
     /// # Errors

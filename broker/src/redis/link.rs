@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind,
+    AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ScriptInvocation,
+    ServerErrorKind, TlsCertificates,
 };
 use url::Url;
 
@@ -33,9 +34,17 @@ impl Link {
         let mut url = url.clone();
         // Query parameters are Python's (`ssl_cert_reqs`, …); the client would refuse some.
         url.set_query(None);
-        let client = Client::open(url).map_err(|error| {
+        let unusable = |error: RedisError| {
             Error::Config(format!("the Redis URL cannot be used: {}", describe(&error)))
-        })?;
+        };
+        let client = match options.authorities()? {
+            Some(authorities) if url.scheme() == "rediss" => {
+                let root_cert = Some(authorities.into_bytes());
+                Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert })
+            }
+            _ => Client::open(url),
+        }
+        .map_err(unusable)?;
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(CONNECT_RETRIES)
             .set_min_delay(CONNECT_DELAY_MIN)

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tracing::info;
 use tradewind_worker::{Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps};
 
-use super::{ops, options, signals};
+use super::signals::{self, Stages};
+use super::{ops, options};
 use crate::args::WorkerArgs;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -30,8 +31,13 @@ pub(crate) async fn run(context: &Context, _args: &WorkerArgs) -> Result<(), Fai
     };
     let worker =
         Worker::new(worker_options, deps).map_err(|error| Failure::usage(error.to_string()))?;
-    let shutdown = signals::shutdown()?;
+    let Stages { stop: shutdown, hurry } = signals::stages()?;
     let mut handle = worker.handle();
+    let hurried = worker.handle();
+    tokio::spawn(async move {
+        hurry.cancelled().await;
+        hurried.hurry();
+    });
     ops::serve(context, "worker", registry, handle_readiness(&handle), shutdown.clone()).await?;
     let queues = context.config.worker_queues().join(",");
     tokio::spawn(async move {
