@@ -291,7 +291,7 @@ mod tests {
             assert_eq!(replies.complete(), !replies.replies.is_empty());
             replies.into_vec()
         };
-        assert_eq!(read("t1", &sent.body), [mine.clone()]);
+        assert_eq!(read("t1", &sent.body), std::slice::from_ref(&mine));
         assert!(read("t2", &sent.body).is_empty());
         assert!(read("t1", b"[]").is_empty() && read("t1", b"\x80").is_empty());
         let request = ControlRequest {
