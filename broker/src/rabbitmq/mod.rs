@@ -95,6 +95,7 @@ impl RabbitBroker {
     /// [`Error::Config`] when the URL or an option cannot be used.
     pub fn new(url: &Url, options: &BrokerOptions, clock: SharedClock) -> Result<Self, Error> {
         options.validate()?;
+        options.authorities()?;
         let uri = link::parse(url, options)?;
         if url.scheme() == "amqps" {
             crate::open::install_tls_provider();

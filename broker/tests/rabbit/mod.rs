@@ -23,7 +23,7 @@ async fn broker(url: &str, hold_ms: u64) -> Arc<dyn Broker> {
 }
 
 fn impatient() -> Rabbit {
-    let options = RabbitOptions { consumer_timeout_ms: Some(2_000) };
+    let options = RabbitOptions { consumer_timeout_ms: Some(2_000), ..RabbitOptions::default() };
     Rabbit::start_with(options).expect("rabbitmq")
 }
 

@@ -14,6 +14,7 @@ mod rabbit;
 mod redis;
 mod server;
 pub mod shared;
+mod tls;
 mod wait;
 
 pub use error::Error;
@@ -21,6 +22,7 @@ pub use postgres::{Postgres, PostgresOptions};
 pub use proxy::Proxy;
 pub use rabbit::{Rabbit, RabbitOptions};
 pub use redis::{Redis, RedisOptions};
+pub use tls::Tls;
 pub use wait::eventually;
 
 /// A name that no other test uses: `prefix` and 12 random hex digits.

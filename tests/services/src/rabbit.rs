@@ -16,11 +16,13 @@ const ERL_ARGS: &str = "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd 
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// How the node is configured.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RabbitOptions {
     /// Milliseconds that a delivery may stay unsettled (30 minutes unless given); looked at each
     /// second.
     pub consumer_timeout_ms: Option<u64>,
+    /// Folder of a [`crate::Tls`]: speak TLS on a port of its own as well.
+    pub tls: Option<PathBuf>,
 }
 
 /// A running RabbitMQ; stopped when dropped.
@@ -30,6 +32,7 @@ pub struct Rabbit {
     server: Server,
     _epmd: Server,
     url: String,
+    tls_url: String,
     port: u16,
 }
 
@@ -54,7 +57,8 @@ impl Rabbit {
         let epmd = start_epmd(epmd_port)?;
         let dir = temp_dir("rabbit")?;
         let port = ports::free();
-        write_config(dir.path(), port, options)?;
+        let tls_port = ports::free();
+        write_config(dir.path(), port, tls_port, &options)?;
         let home = dir.path().to_path_buf();
         let node = format!("tw{}@localhost", &uuid::Uuid::new_v4().simple().to_string()[..10]);
         let dist_port = ports::free();
@@ -74,7 +78,13 @@ impl Rabbit {
         };
         let server = Server::start(spec, dir)?;
         let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
-        Ok(Self { server, _epmd: epmd, url, port })
+        let tls_url = format!("amqps://guest:guest@127.0.0.1:{tls_port}/%2f");
+        Ok(Self { server, _epmd: epmd, url, tls_url, port })
+    }
+
+    /// URL for clients with TLS, if [`RabbitOptions::tls`] is set.
+    pub fn tls_url(&self) -> &str {
+        &self.tls_url
     }
 
     /// Its port.
@@ -99,7 +109,12 @@ fn start_epmd(port: u16) -> Result<Server, Error> {
     Server::start(spec, temp_dir("epmd")?)
 }
 
-fn write_config(dir: &Path, port: u16, options: RabbitOptions) -> Result<(), Error> {
+fn write_config(
+    dir: &Path,
+    port: u16,
+    tls_port: u16,
+    options: &RabbitOptions,
+) -> Result<(), Error> {
     let mut config = format!(
         "listeners.tcp.1 = 127.0.0.1:{port}\n\
          disk_free_limit.absolute = 1MB\n\
@@ -108,6 +123,17 @@ fn write_config(dir: &Path, port: u16, options: RabbitOptions) -> Result<(), Err
     );
     if let Some(ms) = options.consumer_timeout_ms {
         config.push_str(&format!("consumer_timeout = {ms}\n"));
+    }
+    if let Some(tls) = &options.tls {
+        let tls = tls.display();
+        config.push_str(&format!(
+            "listeners.ssl.1 = 127.0.0.1:{tls_port}\n\
+             ssl_options.cacertfile = {tls}/ca.pem\n\
+             ssl_options.certfile = {tls}/server.pem\n\
+             ssl_options.keyfile = {tls}/server.key\n\
+             ssl_options.verify = verify_none\n\
+             ssl_options.fail_if_no_peer_cert = false\n"
+        ));
     }
     let write = |name: &str, text: &str| {
         std::fs::write(dir.join(name), text).map_err(Error::io(format!("writing {name}")))
