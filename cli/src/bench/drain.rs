@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tradewind_broker::{Broker, Error, ResultBackend, bare};
-use tradewind_worker::Handlers;
+use tradewind_worker::fleet::Tasks;
 
 use super::python::{CeleryWorker, MODES, Mode};
 use super::{Report, fleet, rounded, usage};
@@ -105,14 +105,9 @@ async fn drain(
     usage::reset_own_peak();
     let before = usage::own();
     let start = Instant::now();
-    let worker = LocalWorker::start(
-        context,
-        Arc::clone(broker),
-        queue,
-        args.concurrency,
-        Handlers::default(),
-    )
-    .await?;
+    let worker =
+        LocalWorker::start(context, Arc::clone(broker), queue, args.concurrency, Tasks::default())
+            .await?;
     fleet::drained(broker.as_ref(), queue).await?;
     worker.stop().await?;
     let took = start.elapsed();
