@@ -175,7 +175,7 @@ async fn results_failures_and_retries_of_external_tasks_are_celerys() {
     )
     .expect("module");
     let counter = folder.path().join("count");
-    let flaky = "echo x >> $0; test $(wc -l < $0) -ge 3 && echo '{\"tries\": 3}'";
+    let flaky = "echo x >> $0; test $(wc -l < $0) -ge 3 && echo '{{\"tries\": 3}}'";
     let stage = Stage::start(json!({
         "add": {"python": "own:add", "cwd": folder.path()},
         "bad": {"python": "own:bad", "cwd": folder.path()},
