@@ -2,7 +2,6 @@
 
 mod client;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Parts, parts, spawn_worker};
@@ -139,7 +138,7 @@ async fn canvases_run_to_their_end() {
     assert_eq!(children.iter().map(|child| child.id()).collect::<Vec<_>>(), [middle.id()]);
 
     let group = client.apply(Signature::group([add(1, 1), add(2, 2)])).await.expect("sent");
-    assert_eq!(group.result::<Vec<i64>>(LIMIT).await, Ok(vec![2, 4]));
+    assert_eq!(group.join::<i64>(LIMIT).await, Ok(vec![2, 4]));
     assert_eq!(group.state().await.as_deref(), Ok("SUCCESS"));
 
     let chord = Signature::chord((0..20).map(|n| add(n, 0)), sum());
@@ -176,5 +175,4 @@ async fn a_revocation_reaches_the_fleet_and_its_memory() {
     assert_eq!(told.arguments["terminate"], json!(true));
     let known = parts.client.coordinator().are_revoked(&ids).await.expect("known");
     assert_eq!(known, [true, true]);
-    assert!(Arc::strong_count(parts.client.coordinator()) >= 1);
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tradewind_broker::client::{Route, Routes};
+use tradewind_broker::client::{Client, Route, Routes};
 use tradewind_broker::{Broker, ControlBus, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds, SystemClock, SystemIds};
 use tradewind_store::{Options as StoreOptions, Store};
@@ -113,6 +113,17 @@ impl Context {
             }
         }
         Ok(routes)
+    }
+
+    /// A client of the fleet.
+    pub(crate) async fn client(
+        &self,
+        coordinator: Arc<dyn Coordinator>,
+    ) -> Result<Client, Failure> {
+        let (clock, ids) = (Arc::clone(&self.clock), Arc::clone(&self.ids));
+        let (broker, results, bus) =
+            (self.broker().await?, self.results().await?, self.bus().await?);
+        Ok(Client::new(broker, results, bus, coordinator, self.routes()?, clock, ids))
     }
 
     /// Refuses a fleet role on a database or broker that processes cannot share.

@@ -91,7 +91,7 @@ impl LocalWorker {
             registry: prometheus::Registry::new(),
             runtimes: Runtimes::none(),
             tasks,
-            coordinator: None,
+            coordinator: Some(context.coordinator().await?),
             client: None,
         };
         let worker =

@@ -128,10 +128,11 @@ fn refusal(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> TaskError
     };
     let failure = Failure::new(kind, format!("HTTP {status}: {}", quote(body)));
     match wait {
-        Some(_) => {
-            let because = Some(failure);
-            TaskError::Retry(Box::new(Retry { countdown: wait, because, ..Retry::default() }))
-        }
+        Some(_) => TaskError::Retry(Box::new(Retry {
+            countdown: wait,
+            because: Some(failure),
+            ..Retry::default()
+        })),
         None => TaskError::Fail(failure),
     }
 }
