@@ -44,8 +44,8 @@ pub enum Error {
     /// A delivery from before a reconnect: the broker has taken it back.
     #[error("delivery is stale: the connection it came by is gone")]
     Stale,
-    /// The message is larger than a limit.
-    #[error("message of {bytes} bytes is over the limit of {limit}")]
+    /// The message or result is larger than a limit.
+    #[error("message or result of {bytes} bytes is over the limit of {limit}")]
     TooLarge {
         /// Its size.
         bytes: usize,

@@ -6,6 +6,7 @@
 pub mod bare;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[allow(dead_code, reason = "the drivers with a server come next")]
 pub mod control;
 pub mod coordination;
 mod dead;
@@ -24,7 +25,7 @@ mod routing;
 mod slots;
 pub mod trace;
 
-pub use control::{ControlBus, EventStream, Mailbox, Reply};
+pub use control::{BusOptions, ControlBus, EventStream, Mailbox, MemoryBus, Reply, open_bus};
 pub use coordination::{Coordinator, open_coordinator};
 pub use dead::{DeadLetter, Selection};
 pub use delivery::{Delivery, Payload, Settle};

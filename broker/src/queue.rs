@@ -139,10 +139,10 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// When the next message of a queue was sent, from its header
+    /// When the oldest ready message of a queue was sent, from its header
     /// [`tradewind_proto::names::HEADER_SENT_AT`]; `None` for an empty queue, or when it does not
-    /// say. RabbitMQ: takes one message and puts it back, which marks it as redelivered; quorum
-    /// queues are not asked, because that would move the message to their end.
+    /// say. RabbitMQ: when the next one was sent; takes it and puts it back, which marks it as
+    /// redelivered. Quorum queues are not asked: that would move the message to their end.
     async fn oldest(&self, queue: &str) -> Result<Option<Timestamp>, Error> {
         let _ = queue;
         Ok(None)

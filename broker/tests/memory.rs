@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tradewind_broker::conformance::Harness;
-use tradewind_broker::{Broker, MemoryBroker, broker_conformance};
+use tradewind_broker::{Broker, BrokerOptions, MemoryBroker, broker_conformance};
 use tradewind_proto::clock::SystemClock;
 
 struct Memory(MemoryBroker);
@@ -20,6 +20,14 @@ impl Harness for Memory {
     }
     async fn open(&self) -> Arc<dyn Broker> {
         Arc::new(self.0.clone())
+    }
+    async fn open_with(
+        &self,
+        change: &(dyn for<'o> Fn(&'o mut BrokerOptions) + Sync),
+    ) -> Arc<dyn Broker> {
+        let mut options = BrokerOptions::default();
+        change(&mut options);
+        Arc::new(MemoryBroker::with_options(&options, Arc::new(SystemClock)))
     }
     async fn inject_malformed(&self, _: &str) {
         unreachable!("listed as unsupported")

@@ -38,6 +38,7 @@ tradewind_broker::result_conformance! {
         wait_passes_over_open_states,
         wait_times_out,
         a_large_result_comes_back_unchanged,
+        a_result_over_the_limit_is_refused,
         inbox_keeps_order,
         inbox_batches_are_bounded,
         inboxes_are_separate,
@@ -57,6 +58,11 @@ tradewind_broker::result_conformance! {
         readers_and_waits_go_on_after_a_restart,
     ];
     cannot: [
+        parts_come_by_position = "replies go to one asker; Celery has no chords there either",
+        a_repeated_part_counts_once = "replies go to one asker; Celery has no chords there either",
+        one_of_concurrent_parts_completes = "replies go to one asker; Celery has no chords there either",
+        an_abandoned_claim_is_taken_over = "replies go to one asker; Celery has no chords there either",
+        a_finished_join_stays_finished = "replies go to one asker; Celery has no chords there either",
         a_lower_token_is_superseded_across_processes = "a worker does not see what others sent to the reply queue; the client fences on arrival",
         results_expire = "a reply lives a day in its client's memory, whatever the ttl",
         results_survive_a_restart = "replies live in the memory of their client",

@@ -2,6 +2,8 @@
 
 /// A task message body; larger ones are dead-lettered unread.
 pub const MESSAGE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A stored result (Celery's meta object); a larger one is refused, and the task fails with the reason.
+pub const RESULT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A binary frame (workload or outcome) inside a message body.
 pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// One XCom value as JSON text; a larger one fails the task that pushes it.

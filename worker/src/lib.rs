@@ -13,6 +13,8 @@ mod error;
 mod execute;
 mod fetch;
 mod finish;
+#[allow(dead_code, reason = "its core follows")]
+pub mod fleet;
 mod heartbeat;
 mod http_api;
 mod keys;

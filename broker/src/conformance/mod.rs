@@ -8,7 +8,9 @@
 
 pub mod consuming;
 pub mod content;
+pub mod graves;
 pub mod outage;
+pub mod routing;
 pub mod settling;
 
 use std::collections::BTreeMap;
@@ -18,14 +20,31 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use tradewind_proto::message::TaskMessage;
+use tradewind_proto::names::HEADER_SENT_AT;
 use uuid::Uuid;
 
-use crate::{Broker, Consumer, Delivery, Payload};
+use crate::{Broker, BrokerOptions, Consumer, Delivery, Payload};
 
 /// (driver, case, why): what a driver cannot do.
 pub const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("memory", "malformed_arrives_as_such", "messages never leave the process as bytes"),
+    (
+        "memory",
+        "malformed_letters_are_listed_and_come_back_as_bytes",
+        "messages never leave the process as bytes",
+    ),
     ("memory", "unknown_queue_is_unroutable", "a queue exists from its first message on"),
+    ("rabbitmq", "all_queues_are_told", TELLS_NO_QUEUES),
+    ("rabbitmq", "strict_order_empties_the_first_queue_first", ORDERS_WHAT_IS_HERE),
+    ("rabbitmq", "weights_are_shares", ORDERS_WHAT_IS_HERE),
+    ("rabbitmq/quorum", "all_queues_are_told", TELLS_NO_QUEUES),
+    ("rabbitmq/quorum", "strict_order_empties_the_first_queue_first", ORDERS_WHAT_IS_HERE),
+    ("rabbitmq/quorum", "weights_are_shares", ORDERS_WHAT_IS_HERE),
+    (
+        "rabbitmq/quorum",
+        "the_oldest_message_is_told",
+        "looking would move the message to the queue's end",
+    ),
     ("rabbitmq/quorum", "priority_goes_first", "quorum queues know no priorities before 4.0"),
     (
         "rabbitmq/quorum",
@@ -35,6 +54,10 @@ pub const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("redis", "unknown_queue_is_unroutable", "a list exists from its first message on"),
     ("redis", "a_delivery_from_before_the_outage_is_stale", "leases outlive connections"),
 ];
+
+const TELLS_NO_QUEUES: &str = "AMQP has no list of queues; the management API has";
+const ORDERS_WHAT_IS_HERE: &str =
+    "the server fills the prefetch from all queues; only what has arrived is handed out in order";
 
 /// How long anything may take that should happen soon.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -48,6 +71,11 @@ pub trait Harness: Send + Sync {
     fn kind(&self) -> &'static str;
     /// A broker object of its own on the same queues, with priorities on.
     async fn open(&self) -> Arc<dyn Broker>;
+    /// As [`Harness::open`], with options changed.
+    async fn open_with(
+        &self,
+        change: &(dyn for<'o> Fn(&'o mut BrokerOptions) + Sync),
+    ) -> Arc<dyn Broker>;
     /// Puts bytes that are no valid message into a queue.
     async fn inject_malformed(&self, queue: &str);
     /// Kills the server (`kill -9`).
@@ -85,6 +113,14 @@ macro_rules! broker_conformance {
             headers_arrive_as_sent, properties_arrive_as_sent, a_large_body_is_refused,
             many_report_each, a_bad_queue_name_is_refused, a_closed_broker_says_so,
             the_incarnation_is_stable);
+        $crate::broker_conformance!(@run $make, routing:
+            queues_are_added_and_cancelled, a_cancelled_queues_messages_go_back,
+            strict_order_empties_the_first_queue_first, weights_are_shares,
+            a_routing_key_reaches_the_bound_queues, a_key_that_reaches_no_queue_is_unroutable,
+            all_queues_are_told, messages_say_when_they_were_sent, the_oldest_message_is_told);
+        $crate::broker_conformance!(@run $make, graves:
+            dead_letters_are_listed_page_by_page, replayed_letters_are_as_they_were,
+            letters_are_selected_by_id, malformed_letters_are_listed_and_come_back_as_bytes);
     };
     (@run $make:path, $group:ident: $($case:ident),+ $(,)?) => {
         $(
@@ -136,6 +172,13 @@ pub fn content_of(delivery: &Delivery) -> &TaskMessage {
         Payload::Message(message) => message,
         Payload::Malformed { reason, .. } => panic!("malformed: {reason}"),
     }
+}
+
+/// A message without the time that its first publisher noted.
+pub fn as_sent(message: &TaskMessage) -> TaskMessage {
+    let mut message = message.clone();
+    message.headers.shift_remove(HEADER_SENT_AT);
+    message
 }
 
 /// The next batch; retryable errors are tried again until the deadline.

@@ -4,6 +4,17 @@
 //! (`celery.pidbox`, `reply.celery.pidbox`). Drivers: memory, redis, rabbitmq; [`open_bus`] picks one by
 //! URL. Nothing here is durable and nobody may depend on it for correctness.
 
+mod address;
+mod buffer;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod lamport;
+mod memory;
+mod open;
+mod options;
+mod stream;
+mod wire;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -12,6 +23,13 @@ use serde_json::Value;
 use tradewind_proto::celery::{ControlRequest, Event};
 
 use crate::Error;
+
+pub use memory::MemoryBus;
+pub use open::open_bus;
+pub use options::BusOptions;
+
+/// Replies that one question collects at most.
+const REPLIES_MAX: usize = 10_000;
 
 /// One node's answer to a command.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,10 +50,12 @@ pub trait ControlBus: fmt::Debug + Send + Sync + 'static {
     /// its routing key; several task events as a list under `task.multi`.
     async fn publish_events(&self, events: &[Event]) -> Result<(), Error>;
 
-    /// Everything on `celeryev` from now on.
+    /// Everything on `celeryev` from now on. Returns when it is subscribed; an error says that the
+    /// server is away now, and the call can be repeated.
     async fn subscribe_events(&self) -> Result<Box<dyn EventStream>, Error>;
 
-    /// The command mailbox of a node (`celery@host`).
+    /// The command mailbox of a node (`celery@host`). Returns when it is open, as
+    /// [`ControlBus::subscribe_events`].
     async fn open_mailbox(&self, node: &str) -> Result<Box<dyn Mailbox>, Error>;
 
     /// Answers a command that has a `reply_to`.
@@ -44,7 +64,8 @@ pub trait ControlBus: fmt::Debug + Send + Sync + 'static {
     /// Broadcasts a command, with nobody waiting.
     async fn broadcast(&self, request: ControlRequest) -> Result<(), Error>;
 
-    /// Broadcasts a command and collects replies for `wait`, or until `expected` nodes have answered.
+    /// Broadcasts a command and collects replies for `wait`, or until `expected` nodes have answered
+    /// (unset: as many as `destination` names). Sets `ticket` and `reply_to` itself.
     async fn ask(
         &self,
         request: ControlRequest,
@@ -61,6 +82,11 @@ pub trait ControlBus: fmt::Debug + Send + Sync + 'static {
 pub trait EventStream: fmt::Debug + Send {
     /// Waits for at least one event, then adds those at hand. Cancel-safe.
     async fn next(&mut self) -> Result<Vec<Event>, Error>;
+
+    /// Events lost so far because this stream was not read fast enough.
+    fn dropped(&self) -> u64 {
+        0
+    }
 }
 
 /// A node's commands: those for all and those that name it. Reconnects by itself, as [`EventStream`].

@@ -211,7 +211,8 @@ impl Broker for MemoryBroker {
     }
 
     async fn oldest(&self, queue: &str) -> Result<Option<Timestamp>, Error> {
-        Ok(self.peek(queue, 1).await?.first().and_then(sent_at))
+        self.open()?;
+        Ok(self.shared.lock().oldest(queue).and_then(sent_at))
     }
 
     async fn incarnation(&self) -> Result<String, Error> {

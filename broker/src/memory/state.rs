@@ -160,6 +160,12 @@ impl State {
         hit.map(|(queue, _)| queue.clone()).collect()
     }
 
+    /// The ready message that was published first.
+    pub(super) fn oldest(&self, name: &str) -> Option<&TaskMessage> {
+        let ready = self.queues.get(name)?.ready.values();
+        ready.min_by_key(|entry| entry.seq).map(|entry| &entry.message)
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
         self.queues.keys().cloned().collect()
     }

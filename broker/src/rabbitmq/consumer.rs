@@ -1,6 +1,6 @@
 //! Taking messages: a subscription that is made again after each loss.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use super::settle::Settler;
 use super::table::short;
 use super::{Inner, declare};
 use crate::limits::oversized;
+use crate::order::Chooser;
 use crate::{Consumer, Delivery, Error, Payload, QueueKind};
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -32,7 +33,9 @@ pub(super) struct RabbitConsumer {
     prefetch: u16,
     session: Option<Session>,
     opening: Option<JoinHandle<Result<Session, Error>>>,
-    buffer: VecDeque<Delivery>,
+    /// What arrived, by queue.
+    buffer: BTreeMap<String, VecDeque<Delivery>>,
+    chooser: Chooser,
     failures: u32,
     closed: bool,
 }
@@ -43,7 +46,8 @@ struct Session {
     channel: Channel,
     settler: Settler,
     streams: SelectAll<Stream>,
-    tags: Vec<ShortString>,
+    /// Queues and their subscriptions.
+    tags: Vec<(String, ShortString)>,
 }
 
 /// The subscription of one queue.
@@ -80,7 +84,9 @@ impl futures::Stream for Stream {
 impl RabbitConsumer {
     pub(super) fn new(inner: Arc<Inner>, queues: Vec<String>, prefetch: u16) -> Self {
         let prefetch = prefetch.max(1);
-        let buffer = VecDeque::new();
+        let buffer = BTreeMap::new();
+        let mut chooser = inner.order.clone();
+        chooser.set_queues(&queues);
         Self {
             inner,
             queues,
@@ -88,6 +94,7 @@ impl RabbitConsumer {
             session: None,
             opening: None,
             buffer,
+            chooser,
             failures: 0,
             closed: false,
         }
@@ -123,7 +130,7 @@ impl RabbitConsumer {
     /// Drops a session and what came by it: the server takes it all back.
     fn forget_session(&mut self) {
         self.session = None;
-        self.buffer.retain(|_| false);
+        self.buffer.clear();
     }
 
     /// Waits for one message, then takes those at hand. Cancel-safe: each goes into `buffer` in the
@@ -135,7 +142,7 @@ impl RabbitConsumer {
             match next {
                 Some((queue, Ok(delivery))) => {
                     let delivery = convert(&self.inner, &session.settler, queue, delivery);
-                    self.buffer.push_back(delivery);
+                    shelve(&mut self.buffer, delivery);
                 }
                 Some((queue, Err(error))) => {
                     debug!(queue, %error, "subscription ended");
@@ -155,8 +162,41 @@ impl RabbitConsumer {
         if self.buffer.is_empty() {
             self.fill().await?;
         }
-        let count = max.max(1).min(self.buffer.len());
-        Ok(self.buffer.drain(..count).collect())
+        Ok(self.handed_over(max))
+    }
+
+    /// Takes out of the buffer, by the order of the queues.
+    fn handed_over(&mut self, max: usize) -> Vec<Delivery> {
+        let Self { chooser, queues, buffer, .. } = self;
+        let mut next = || {
+            chooser.pick(|place| {
+                let waiting = buffer.get_mut(queues.get(place)?)?;
+                waiting.pop_front()
+            })
+        };
+        let taken = (0..max.max(1)).map_while(|_| next()).collect();
+        buffer.retain(|_, waiting| !waiting.is_empty());
+        taken
+    }
+
+    /// Ends the subscription of one queue and gives back what came by it.
+    async fn unsubscribe(&mut self, queue: &str) -> Result<(), Error> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        if let Some(place) = session.tags.iter().position(|(of, _)| of == queue) {
+            let (_, tag) = session.tags.remove(place);
+            let cancel = session.channel.basic_cancel(tag, BasicCancelOptions::default());
+            if let Err(error) = self.inner.consuming.limited("unsubscribing", cancel).await {
+                self.forget_session();
+                return Err(error);
+            }
+        }
+        self.drain_streams();
+        if let Some(session) = &mut self.session {
+            for stream in session.streams.iter_mut().filter(|stream| stream.queue == queue) {
+                stream.ended = true;
+            }
+        }
+        give_back(self.buffer.remove(queue).unwrap_or_default()).await
     }
 
     /// Takes out what arrived and was not looked at yet.
@@ -165,7 +205,7 @@ impl RabbitConsumer {
         while let Some(Some((queue, item))) = session.streams.next().now_or_never() {
             if let Ok(delivery) = item {
                 let delivery = convert(&self.inner, &session.settler, queue, delivery);
-                self.buffer.push_back(delivery);
+                shelve(&mut self.buffer, delivery);
             }
         }
     }
@@ -174,7 +214,12 @@ impl RabbitConsumer {
 #[async_trait]
 impl Consumer for RabbitConsumer {
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
-        if self.closed || self.queues.is_empty() || self.inner.stop.is_cancelled() {
+        if self.closed || self.inner.stop.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        if self.queues.is_empty() {
+            // Until a queue is added, for which this wait is cut off.
+            self.inner.stop.cancelled().await;
             return Err(Error::Closed);
         }
         if self.failures > 0 {
@@ -200,7 +245,7 @@ impl Consumer for RabbitConsumer {
     async fn pause(&mut self) -> Result<(), Error> {
         self.finish_opening().await?;
         let Some(session) = &mut self.session else { return Ok(()) };
-        for tag in std::mem::take(&mut session.tags) {
+        for (_, tag) in std::mem::take(&mut session.tags) {
             let cancel = session.channel.basic_cancel(tag, BasicCancelOptions::default());
             if let Err(error) = self.inner.consuming.limited("unsubscribing", cancel).await {
                 self.forget_session();
@@ -211,13 +256,41 @@ impl Consumer for RabbitConsumer {
         if let Some(session) = &mut self.session {
             session.streams.clear();
         }
-        for mut delivery in self.buffer.drain(..) {
-            match delivery.release().await {
-                Ok(()) | Err(Error::Stale) => {}
-                Err(error) => return Err(error),
-            }
+        for waiting in std::mem::take(&mut self.buffer).into_values() {
+            give_back(waiting).await?;
         }
         Ok(())
+    }
+
+    async fn add_queue(&mut self, queue: &str) -> Result<(), Error> {
+        if self.closed || self.queues.iter().any(|known| known == queue) {
+            return Ok(());
+        }
+        let queues = [queue.to_owned()];
+        declare::queues(&self.inner.consuming, self.inner.form, &queues).await?;
+        // The next call subscribes to all, with the prefetch for so many.
+        self.pause().await?;
+        self.queues.push(queue.to_owned());
+        self.chooser.set_queues(&self.queues);
+        Ok(())
+    }
+
+    async fn cancel_queue(&mut self, queue: &str) -> Result<(), Error> {
+        if self.closed || !self.queues.iter().any(|known| known == queue) {
+            return Ok(());
+        }
+        let opened = self.finish_opening().await;
+        self.queues.retain(|known| known != queue);
+        self.chooser.set_queues(&self.queues);
+        match opened {
+            Ok(()) => self.unsubscribe(queue).await,
+            // The next call subscribes anew, without it.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn queues(&self) -> Vec<String> {
+        self.queues.clone()
     }
 
     async fn close(&mut self) -> Result<(), Error> {
@@ -234,6 +307,20 @@ impl Drop for RabbitConsumer {
         // Dropped deliveries go back by themselves.
         self.drain_streams();
     }
+}
+
+fn shelve(buffer: &mut BTreeMap<String, VecDeque<Delivery>>, delivery: Delivery) {
+    buffer.entry(delivery.queue.clone()).or_default().push_back(delivery);
+}
+
+async fn give_back(waiting: VecDeque<Delivery>) -> Result<(), Error> {
+    for mut delivery in waiting {
+        match delivery.release().await {
+            Ok(()) | Err(Error::Stale) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Subscribes, on the channel of a paused session or on a new one.
@@ -261,7 +348,7 @@ async fn subscribe(
             FieldTable::default(),
         );
         let consumer = inner.consuming.limited("subscribing", subscribe).await?;
-        session.tags.push(consumer.tag());
+        session.tags.push((queue.clone(), consumer.tag()));
         session.streams.push(Stream { queue, consumer, ended: false });
     }
     Ok(session)

@@ -1,19 +1,21 @@
 //! Declarations and questions about queues, each on a channel of its own: a refusal closes it.
 
 use lapin::options::{
-    BasicGetOptions, ExchangeDeclareOptions, QueueDeclareOptions, QueuePurgeOptions,
+    BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind, Queue};
 use tracing::warn;
 use tradewind_proto::message::TaskMessage;
+use tradewind_proto::names::DEAD_LETTER_SUFFIX;
 
 use super::delay;
 use super::link::{Link, convert, is_mismatch, is_not_found, unavailable};
 use super::message::from_parts;
 use super::table::short;
 use crate::limits::{check_queue, dead_letter_queue};
-use crate::{Error, QueueKind, QueueStats};
+use crate::{Error, ExchangeType, QueueBinding, QueueKind, QueueStats};
 
 /// An exchange that every vhost has.
 const STANDARD_EXCHANGE: &str = "amq.direct";
@@ -27,11 +29,17 @@ pub(super) struct Form {
 
 impl Form {
     /// Celery's: a durable classic queue has no arguments unless priorities are asked for.
-    fn arguments(self) -> FieldTable {
+    fn arguments(self, queue: &str) -> FieldTable {
         let mut table = FieldTable::default();
         match (self.kind, self.max_priority) {
             (QueueKind::Quorum, _) => {
                 table.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+                if queue.ends_with(DEAD_LETTER_SUFFIX) {
+                    // Since 4.0 a message is dropped after 20 returns, and each listing of dead
+                    // letters returns them.
+                    let limit = AMQPValue::LongInt(i32::MAX);
+                    table.insert("x-delivery-limit".into(), limit);
+                }
             }
             (QueueKind::Classic, Some(max)) => {
                 table.insert("x-max-priority".into(), AMQPValue::LongInt(i32::from(max)));
@@ -77,10 +85,10 @@ async fn ensure(link: &Link, queue: &str, arguments: FieldTable) -> Result<(), E
 pub(super) async fn queues(link: &Link, form: Form, queues: &[String]) -> Result<(), Error> {
     for queue in queues {
         check_queue(queue)?;
-        ensure(link, queue, form.arguments()).await?;
+        ensure(link, queue, form.arguments(queue)).await?;
         let dead = dead_letter_queue(queue);
         if dead != *queue {
-            ensure(link, &dead, form.arguments()).await?;
+            ensure(link, &dead, form.arguments(&dead)).await?;
         }
     }
     Ok(())
@@ -131,10 +139,13 @@ pub(super) async fn peek(link: &Link, queue: &str, max: usize) -> Result<Vec<Tas
     Ok(messages)
 }
 
-/// Ends a channel, so that what it has not acknowledged is ready again before we return.
-async fn put_back(link: &Link, channel: Channel) {
+/// Puts back what a channel has not acknowledged, and ends it. Said in words too: a quorum queue
+/// notices the end of a channel only some time later.
+pub(super) async fn put_back(link: &Link, channel: Channel) {
     if channel.status().connected() {
         // A channel that is broken puts back by itself.
+        let all = BasicNackOptions { multiple: true, requeue: true };
+        let _broken = link.limited("putting messages back", channel.basic_nack(0, all)).await;
         let _broken = link.limited("closing a channel", channel.close(200, "done".into())).await;
     }
 }
@@ -148,6 +159,28 @@ pub(super) async fn purge(link: &Link, queue: &str) -> Result<u64, Error> {
         Err(error) if is_not_found(&error) => Ok(0),
         Err(error) => Err(convert(&format!("purge of queue {queue:?}"), &error)),
     }
+}
+
+/// Makes an exchange exist and binds a queue to it.
+pub(super) async fn bind(link: &Link, queue: &str, binding: &QueueBinding) -> Result<(), Error> {
+    let channel = link.channel().await?;
+    let exchange = short("the exchange's name", &binding.exchange)?;
+    let kind = match binding.exchange_type {
+        ExchangeType::Direct => ExchangeKind::Direct,
+        ExchangeType::Topic => ExchangeKind::Topic,
+        ExchangeType::Fanout => ExchangeKind::Fanout,
+    };
+    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let declare = channel.exchange_declare(exchange.clone(), kind, options, FieldTable::default());
+    link.limited("declaring an exchange", declare).await?;
+    let bind = channel.queue_bind(
+        short("the queue name", queue)?,
+        exchange,
+        short("the routing key", &binding.routing_key)?,
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    link.limited("binding a queue", bind).await
 }
 
 /// Asks the server something that it always knows.

@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use lapin::BasicProperties;
 use tradewind_proto::Timestamp;
 use tradewind_proto::message::TaskMessage;
+use uuid::Uuid;
 
 use super::message::{from_parts, to_properties};
 use super::settle::{Op, Settler};
 use super::{Inner, declare, delay};
 use crate::limits::dead_letter_queue;
-use crate::{Error, Settle};
+use crate::{Error, Settle, dead};
 
 #[derive(Debug)]
 pub(super) struct RabbitSettle {
@@ -88,7 +89,8 @@ impl Settle for RabbitSettle {
     async fn dead_letter(&self, reason: &str) -> Result<(), Error> {
         self.current()?;
         let mut message = self.message();
-        message.mark_dead(reason, &self.queue, self.inner.clock.now());
+        let id = Uuid::new_v4().to_string();
+        dead::mark(&mut message, reason, &self.queue, self.inner.clock.now(), &id);
         message.expiration_ms = None;
         let properties = to_properties(&message)?;
         let target = dead_letter_queue(&self.queue);

@@ -15,6 +15,9 @@ use crate::{BrokerOptions, Error};
 const SERVICE: &str = "RabbitMQ";
 /// AMQP reply code of an orderly close.
 const REPLY_SUCCESS: u16 = 200;
+/// Channels of one connection. The client reuses a number after 2,047 channels, and then answers
+/// for the new channel with what ended the old one.
+const CHANNELS_MAX: u32 = 1_500;
 
 /// One connection to the server, named for its purpose in the server's own tools.
 pub(super) struct Link {
@@ -22,7 +25,19 @@ pub(super) struct Link {
     name: &'static str,
     connect_timeout: Duration,
     response_timeout: Duration,
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<Opened>>,
+}
+
+/// A connection, and how many channels were opened on it.
+struct Opened {
+    connection: Connection,
+    channels: u32,
+}
+
+impl Opened {
+    fn usable(&self) -> bool {
+        self.connection.status().connected() && self.channels < CHANNELS_MAX
+    }
 }
 
 impl std::fmt::Debug for Link {
@@ -65,14 +80,15 @@ impl Link {
     /// Opens a channel, connecting first if there is no live connection.
     pub(super) async fn channel(&self) -> Result<Channel, Error> {
         let mut slot = self.connection.lock().await;
-        let live = slot.take().filter(|connection| connection.status().connected());
-        let connection = match live {
-            Some(connection) => connection,
-            None => self.connect().await?,
+        // One that has no numbers left lives on until its last channel is gone.
+        let mut opened = match slot.take().filter(Opened::usable) {
+            Some(opened) => opened,
+            None => Opened { connection: self.connect().await?, channels: 0 },
         };
-        let channel = self.limited("open a channel", connection.create_channel()).await;
+        opened.channels += 1;
+        let channel = self.limited("open a channel", opened.connection.create_channel()).await;
         if channel.is_ok() {
-            *slot = Some(connection);
+            *slot = Some(opened);
         }
         channel
     }
@@ -102,9 +118,9 @@ impl Link {
     }
 
     pub(super) async fn close(&self) {
-        if let Some(connection) = self.connection.lock().await.take() {
+        if let Some(opened) = self.connection.lock().await.take() {
             // A connection that is broken already needs no farewell.
-            let farewell = connection.close(REPLY_SUCCESS, "closed".into());
+            let farewell = opened.connection.close(REPLY_SUCCESS, "closed".into());
             let _broken = timeout(self.response_timeout, farewell).await;
         }
     }

@@ -8,6 +8,7 @@ mod consumer;
 mod declare;
 mod delay;
 mod delivery;
+mod graves;
 mod link;
 mod message;
 mod publish;
@@ -18,16 +19,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
+use tradewind_proto::Timestamp;
 use tradewind_proto::clock::SharedClock;
 use tradewind_proto::message::TaskMessage;
 use url::Url;
 
-use crate::limits::check_outgoing;
+use crate::limits::{check_outgoing, sent_at, stamp};
+use crate::order::Chooser;
 use crate::{
-    Broker, BrokerOptions, Capabilities, Consumer, Error, Outgoing, QueueKind, QueueStats,
+    Broker, BrokerOptions, Capabilities, Consumer, DeadLetter, Error, Outgoing, QueueBinding,
+    QueueKind, QueueStats, Selection,
 };
 use consumer::RabbitConsumer;
 use declare::Form;
+use graves::Fate;
 use link::Link;
 use publish::Publisher;
 
@@ -43,8 +48,12 @@ pub struct RabbitBroker {
 #[derive(Debug)]
 struct Inner {
     publisher: Publisher,
+    /// For exchanges: one that does not exist costs the channel.
+    routed: Publisher,
     consuming: Link,
     form: Form,
+    /// As new consumers order their queues.
+    order: Chooser,
     clock: SharedClock,
     stop: CancellationToken,
 }
@@ -69,8 +78,10 @@ impl RabbitBroker {
         let kind = queue_kind(url)?.unwrap_or(options.queue_kind);
         let inner = Inner {
             publisher: Publisher::new(Link::new(uri.clone(), "publisher", options)),
+            routed: Publisher::new(Link::new(uri.clone(), "router", options)),
             consuming: Link::new(uri, "consumer", options),
             form: Form { kind, max_priority: options.max_priority },
+            order: Chooser::new(options.queue_order, &options.queue_weights, &[]),
             clock,
             stop: CancellationToken::new(),
         };
@@ -108,16 +119,19 @@ impl Broker for RabbitBroker {
         declare::queues(self.inner.publisher.link(), self.inner.form, queues).await
     }
 
-    async fn publish(&self, queue: &str, message: TaskMessage) -> Result<(), Error> {
+    async fn publish(&self, queue: &str, mut message: TaskMessage) -> Result<(), Error> {
         self.inner.open()?;
         check_outgoing(queue, &message)?;
+        stamp(&mut message, self.inner.clock.now());
         let properties = message::to_properties(&message)?;
         self.inner.publisher.publish(queue, &message.body, properties).await
     }
 
-    async fn publish_many(&self, batch: Vec<Outgoing>) -> Vec<Result<(), Error>> {
+    async fn publish_many(&self, mut batch: Vec<Outgoing>) -> Vec<Result<(), Error>> {
         let publisher = &self.inner.publisher;
         let mut results = Vec::with_capacity(batch.len());
+        let now = self.inner.clock.now();
+        batch.iter_mut().for_each(|item| stamp(&mut item.message, now));
         for window in batch.chunks(PUBLISH_WINDOW) {
             let mut written = Vec::with_capacity(window.len());
             for Outgoing { queue, message } in window {
@@ -157,6 +171,52 @@ impl Broker for RabbitBroker {
         declare::purge(self.inner.publisher.link(), queue).await
     }
 
+    async fn bind(&self, queue: &str, binding: &QueueBinding) -> Result<(), Error> {
+        self.declare(&[queue.to_owned()]).await?;
+        declare::bind(self.inner.publisher.link(), queue, binding).await
+    }
+
+    async fn publish_routed(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        mut message: TaskMessage,
+    ) -> Result<(), Error> {
+        self.inner.open()?;
+        check_outgoing("routed", &message)?;
+        stamp(&mut message, self.inner.clock.now());
+        let properties = message::to_properties(&message)?;
+        let routed = &self.inner.routed;
+        routed.publish_routed(exchange, routing_key, &message.body, properties).await
+    }
+
+    async fn dead_letters(
+        &self,
+        queue: &str,
+        max: usize,
+        after: Option<&str>,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        self.inner.open()?;
+        self.inner.dead_letters(queue, max, after).await
+    }
+
+    async fn replay(&self, queue: &str, selection: &Selection) -> Result<u64, Error> {
+        self.inner.open()?;
+        self.inner.settle_dead(queue, selection, Fate::Replay).await
+    }
+
+    async fn drop_dead(&self, queue: &str, selection: &Selection) -> Result<u64, Error> {
+        self.inner.open()?;
+        self.inner.settle_dead(queue, selection, Fate::Drop).await
+    }
+
+    async fn oldest(&self, queue: &str) -> Result<Option<Timestamp>, Error> {
+        if self.inner.form.kind == QueueKind::Quorum {
+            return self.inner.open().map(|()| None);
+        }
+        Ok(self.peek(queue, 1).await?.first().and_then(sent_at))
+    }
+
     async fn incarnation(&self) -> Result<String, Error> {
         // Confirmed persistent messages in durable queues survive the server's restart.
         Ok("rabbitmq".to_owned())
@@ -170,6 +230,7 @@ impl Broker for RabbitBroker {
     async fn close(&self) {
         self.inner.stop.cancel();
         self.inner.publisher.close().await;
+        self.inner.routed.close().await;
         self.inner.consuming.close().await;
     }
 }

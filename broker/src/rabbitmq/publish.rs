@@ -12,6 +12,9 @@ use crate::Error;
 
 const OPTIONS: BasicPublishOptions = BasicPublishOptions { mandatory: true, immediate: false };
 
+/// How RabbitMQ says that an exchange does not exist.
+const NO_EXCHANGE: &str = "no exchange";
+
 #[derive(Debug)]
 pub(super) struct Publisher {
     link: Link,
@@ -58,11 +61,46 @@ impl Publisher {
         body: &[u8],
         properties: BasicProperties,
     ) -> Result<Written, Error> {
-        let channel = self.channel().await?;
         let key = short("the queue name", queue)?;
-        let write = channel.basic_publish(ShortString::default(), key, OPTIONS, body, properties);
-        let confirm = self.link.limited("publishing", write).await?;
+        let confirm = self.send(ShortString::default(), key, body, properties).await?;
         Ok(Written { queue: queue.to_owned(), confirm })
+    }
+
+    async fn send(
+        &self,
+        exchange: ShortString,
+        key: ShortString,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<PublisherConfirm, Error> {
+        let channel = self.channel().await?;
+        let write = channel.basic_publish(exchange, key, OPTIONS, body, properties);
+        self.link.limited("publishing", write).await
+    }
+
+    /// Publishes to an exchange and waits. One that does not exist ends the channel and with it all
+    /// that is not confirmed yet: not for the publisher that everyone uses.
+    pub(super) async fn publish_routed(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<(), Error> {
+        let (name, key) =
+            (short("the exchange's name", exchange)?, short("the routing key", routing_key)?);
+        let queue = format!("{exchange}/{routing_key}");
+        let sent = self.send(name, key, body, properties).await;
+        let result = match sent {
+            Ok(confirm) => self.confirmed(Written { queue: queue.clone(), confirm }).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Err(Error::Refused { reason, .. }) if reason.contains(NO_EXCHANGE) => {
+                Err(Error::Unroutable { queue })
+            }
+            other => other,
+        }
     }
 
     /// Waits until the server has taken responsibility.

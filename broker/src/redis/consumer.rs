@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::settle::{How, Move, Op};
 use super::{Inner, envelope};
 use crate::limits::dead_letter_queue;
+use crate::order::{Chooser, QueueOrder};
 use crate::slots::Slots;
 use crate::{Consumer, Delivery, Error, Payload, Settle};
 
@@ -34,6 +35,7 @@ pub(super) struct RedisConsumer {
     queues: Vec<String>,
     slots: Arc<Slots>,
     bell: Arc<Notify>,
+    chooser: Chooser,
     name: String,
     pops: u64,
     fetch: Option<Fetch>,
@@ -51,11 +53,14 @@ impl RedisConsumer {
         }
         let slots = Arc::new(Slots::new(prefetch));
         let name = Uuid::new_v4().simple().to_string();
+        let mut chooser = inner.order.clone();
+        chooser.set_queues(&queues);
         Self {
             inner,
             queues,
             slots,
             bell,
+            chooser,
             name,
             pops: 0,
             fetch: None,
@@ -68,12 +73,22 @@ impl RedisConsumer {
 
     fn start_fetch(&mut self, max: usize) {
         self.pops += 1;
-        // Another queue is looked at first each time.
-        self.queues.rotate_left(1);
+        let mut queues = self.queues.clone();
+        let turns = match self.chooser.order() {
+            QueueOrder::Strict => Turns::Strict,
+            QueueOrder::Weighted => Turns::These(self.chooser.round().collect()),
+            QueueOrder::RoundRobin => {
+                // Another queue is looked at first each time.
+                queues = self.chooser.round().filter_map(|n| self.queues.get(n).cloned()).collect();
+                self.chooser.advance(1);
+                Turns::Priorities
+            }
+        };
         let pop = Pop {
             inner: Arc::clone(&self.inner),
             slots: Arc::clone(&self.slots),
-            queues: self.queues.clone(),
+            queues,
+            turns,
             name: format!("{}.{}", self.name, self.pops),
             max: max.min(POP_MAX),
         };
@@ -87,6 +102,9 @@ impl RedisConsumer {
         self.fetch = None;
         let deliveries = result.map_err(|_| Error::Closed)??;
         let count = deliveries.len();
+        if self.chooser.order() == QueueOrder::Weighted {
+            self.chooser.advance(count);
+        }
         self.buffer.extend(deliveries);
         Ok(count)
     }
@@ -101,11 +119,16 @@ impl RedisConsumer {
 impl Consumer for RedisConsumer {
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
         loop {
-            if self.closed || self.queues.is_empty() || self.inner.stop.is_cancelled() {
+            if self.closed || self.inner.stop.is_cancelled() {
                 return Err(Error::Closed);
             }
             if !self.buffer.is_empty() {
                 return Ok(self.handed_over(max));
+            }
+            if self.queues.is_empty() && self.fetch.is_none() {
+                // Until a queue is added, for which this wait is cut off.
+                self.inner.stop.cancelled().await;
+                continue;
             }
             if self.fetch.is_none() {
                 let pause = std::mem::take(&mut self.retry);
@@ -146,6 +169,34 @@ impl Consumer for RedisConsumer {
         fetched.map(|_| ())
     }
 
+    async fn add_queue(&mut self, queue: &str) -> Result<(), Error> {
+        if self.queues.iter().any(|known| known == queue) {
+            return Ok(());
+        }
+        self.inner.declare(queue).await?;
+        self.inner.wakes.add(self.inner.keys.wake(queue), &self.bell);
+        self.queues.push(queue.to_owned());
+        self.chooser.set_queues(&self.queues);
+        Ok(())
+    }
+
+    async fn cancel_queue(&mut self, queue: &str) -> Result<(), Error> {
+        self.queues.retain(|known| known != queue);
+        self.chooser.set_queues(&self.queues);
+        let fetched = self.finish_fetch().await;
+        let (mut back, kept): (VecDeque<_>, VecDeque<_>) =
+            self.buffer.drain(..).partition(|delivery| delivery.queue == queue);
+        self.buffer = kept;
+        while let Some(mut delivery) = back.pop_back() {
+            delivery.release().await?;
+        }
+        fetched.map(|_| ())
+    }
+
+    fn queues(&self) -> Vec<String> {
+        self.queues.clone()
+    }
+
     async fn close(&mut self) -> Result<(), Error> {
         self.closed = true;
         self.pause().await
@@ -159,11 +210,36 @@ impl Drop for RedisConsumer {
     }
 }
 
+/// Whose turn it is within one call.
+enum Turns {
+    /// Messages of high priority first, whatever their queue; queues by turns.
+    Priorities,
+    /// Each queue until it is empty.
+    Strict,
+    /// Queues in this order, over and over.
+    These(Vec<usize>),
+}
+
+impl Turns {
+    /// As the script reads it; it counts queues from 1.
+    fn text(&self) -> String {
+        match self {
+            Self::Priorities => String::new(),
+            Self::Strict => "strict".to_owned(),
+            Self::These(turns) => {
+                let turns: Vec<String> = turns.iter().map(|turn| (turn + 1).to_string()).collect();
+                turns.join(",")
+            }
+        }
+    }
+}
+
 /// One call of the pop script.
 struct Pop {
     inner: Arc<Inner>,
     slots: Arc<Slots>,
     queues: Vec<String>,
+    turns: Turns,
     name: String,
     max: usize,
 }
@@ -183,7 +259,7 @@ impl Pop {
         }
         let steps: Vec<String> = keys.steps().iter().map(u8::to_string).collect();
         script.arg(self.max).arg(self.inner.lease.as_secs_f64()).arg(&self.name);
-        script.arg(self.queues.len()).arg(steps.join(","));
+        script.arg(self.queues.len()).arg(steps.join(",")).arg(self.turns.text());
         for queue in &self.queues {
             script.arg(serde_json::Value::from(queue.as_str()).to_string());
         }

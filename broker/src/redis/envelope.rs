@@ -9,6 +9,7 @@ use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names;
 use uuid::Uuid;
 
+use crate::dead;
 use crate::limits::oversized;
 
 /// Delivery mode of a persistent message.
@@ -160,14 +161,24 @@ pub(super) fn dead_letter(
     at: Timestamp,
 ) -> (Vec<u8>, u8) {
     let mut message = decode(raw).map_or_else(|_| wrap(raw), |(message, _)| message);
-    message.mark_dead(reason, queue, at);
+    dead::mark(&mut message, reason, queue, at, &Uuid::new_v4().to_string());
     (encode(target, &message), message.priority)
+}
+
+/// What a dead letter was before, to be put into a queue again, and its priority.
+pub(super) fn revive(raw: &[u8], queue: &str) -> (Vec<u8>, u8) {
+    match decode(raw).map(|(message, _)| dead::unmark(message)) {
+        Ok(Ok(message)) => (encode(queue, &message), message.priority),
+        Ok(Err(bytes)) => (bytes, 0),
+        Err(_) => (raw.to_vec(), 0),
+    }
 }
 
 /// An ordinary message with unreadable bytes as its body.
 fn wrap(raw: &[u8]) -> TaskMessage {
+    let raw_mark = (names::HEADER_DEAD_RAW.to_owned(), Value::Bool(true));
     TaskMessage {
-        headers: Map::new(),
+        headers: Map::from_iter([raw_mark]),
         body: raw.to_vec(),
         content_type: "application/data".to_owned(),
         content_encoding: "binary".to_owned(),

@@ -1,7 +1,7 @@
 //! Key and channel names: kombu's layout, and ours beside it under `tradewind:`.
 
 /// Between queue name and priority step, as kombu writes it.
-const STEP_SEPARATOR: &str = "\u{6}\u{16}";
+pub(super) const STEP_SEPARATOR: &str = "\u{6}\u{16}";
 
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -64,6 +64,11 @@ impl Keys {
     /// Set with the bindings of the exchange named like the queue, as a Celery worker writes it.
     pub(super) fn binding(&self, queue: &str) -> (String, String) {
         let member = format!("{queue}{STEP_SEPARATOR}{STEP_SEPARATOR}{queue}");
-        (format!("{}_kombu.binding.{queue}", self.prefix), member)
+        (self.bindings(queue), member)
+    }
+
+    /// Set with the bindings of an exchange: members are routing key, pattern and queue.
+    pub(super) fn bindings(&self, exchange: &str) -> String {
+        format!("{}_kombu.binding.{exchange}", self.prefix)
     }
 }

@@ -105,6 +105,7 @@ pub(super) struct Scripts {
     pub(super) renew: Script,
     pub(super) sweep: Script,
     pub(super) publish: Script,
+    pub(super) bury: Script,
 }
 
 impl Default for Scripts {
@@ -116,6 +117,7 @@ impl Default for Scripts {
             renew: Script::new(include_str!("renew.lua")),
             sweep: Script::new(include_str!("sweep.lua")),
             publish: Script::new(include_str!("publish.lua")),
+            bury: Script::new(include_str!("bury.lua")),
         }
     }
 }

@@ -7,9 +7,11 @@
 
 mod consumer;
 mod envelope;
+mod graves;
 mod keys;
 mod lease;
 mod link;
+mod routes;
 mod settle;
 mod wake;
 
@@ -18,13 +20,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tradewind_proto::Timestamp;
 use tradewind_proto::clock::SharedClock;
 use tradewind_proto::message::TaskMessage;
 use url::Url;
 
-use crate::limits::{check_outgoing, check_queue};
-use crate::{Broker, BrokerOptions, Capabilities, Consumer, Error, Outgoing, QueueStats};
+use crate::limits::{check_name, check_outgoing, check_queue, sent_at, stamp};
+use crate::order::Chooser;
+use crate::{
+    Broker, BrokerOptions, Capabilities, Consumer, DeadLetter, Error, Outgoing, QueueBinding,
+    QueueStats, Selection,
+};
 use consumer::RedisConsumer;
+use graves::Fate;
 use keys::Keys;
 use lease::{Held, Leases};
 use link::{Link, Scripts, unavailable};
@@ -53,6 +61,8 @@ struct Inner {
     wakes: Arc<Wakes>,
     lease: Duration,
     poll_max: Duration,
+    /// As new consumers order their queues.
+    order: Chooser,
     stop: CancellationToken,
     /// Background tasks end with the last of broker, consumers and deliveries.
     _stop_on_drop: DropGuard,
@@ -72,6 +82,14 @@ impl Inner {
 
     fn open(&self) -> Result<(), Error> {
         if self.stop.is_cancelled() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Writes the binding by which Celery's clients know a queue.
+    async fn declare(&self, queue: &str) -> Result<(), Error> {
+        check_queue(queue)?;
+        let (key, member) = self.keys.binding(queue);
+        let _added: i64 = self.link.command(redis::cmd("SADD").arg(key).arg(member)).await?;
+        Ok(())
     }
 
     /// Appends messages that were checked.
@@ -117,6 +135,7 @@ impl RedisBroker {
             wakes: Arc::default(),
             lease: options.lease(),
             poll_max: Duration::from_millis(options.poll_max_ms),
+            order: Chooser::new(options.queue_order, &options.queue_weights, &[]),
             stop: stop.clone(),
             _stop_on_drop: stop.drop_guard(),
         };
@@ -148,17 +167,15 @@ impl Broker for RedisBroker {
     async fn declare(&self, queues: &[String]) -> Result<(), Error> {
         self.inner.open()?;
         for queue in queues {
-            check_queue(queue)?;
-            let (key, member) = self.inner.keys.binding(queue);
-            let _added: i64 =
-                self.inner.link.command(redis::cmd("SADD").arg(key).arg(member)).await?;
+            self.inner.declare(queue).await?;
         }
         Ok(())
     }
 
-    async fn publish(&self, queue: &str, message: TaskMessage) -> Result<(), Error> {
+    async fn publish(&self, queue: &str, mut message: TaskMessage) -> Result<(), Error> {
         self.inner.open()?;
         check_outgoing(queue, &message)?;
+        stamp(&mut message, self.inner.clock.now());
         self.inner.append(&[Outgoing { queue: queue.to_owned(), message }]).await
     }
 
@@ -167,13 +184,15 @@ impl Broker for RedisBroker {
         let mut results: Vec<_> =
             batch.iter().map(|item| self.inner.open().and_then(|()| check(item))).collect();
         let good = batch.into_iter().enumerate().filter(|(place, _)| results[*place].is_ok());
+        let now = self.inner.clock.now();
         let mut good = good.collect::<Vec<_>>().into_iter().peekable();
         while good.peek().is_some() {
             let (mut places, mut items, mut bytes) = (Vec::new(), Vec::new(), 0);
             while items.len() < PUBLISH_COUNT_MAX
                 && bytes < PUBLISH_BYTES_MAX
-                && let Some((place, item)) = good.next()
+                && let Some((place, mut item)) = good.next()
             {
+                stamp(&mut item.message, now);
                 bytes += item.message.body.len();
                 places.push(place);
                 items.push(item);
@@ -232,6 +251,72 @@ impl Broker for RedisBroker {
             dropped += length;
         }
         Ok(dropped)
+    }
+
+    async fn bind(&self, queue: &str, binding: &QueueBinding) -> Result<(), Error> {
+        self.declare(&[queue.to_owned()]).await?;
+        check_name("the exchange's name", &binding.exchange)?;
+        check_name("the routing key", &binding.routing_key)?;
+        self.inner.bind(queue, binding).await
+    }
+
+    async fn publish_routed(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        mut message: TaskMessage,
+    ) -> Result<(), Error> {
+        if exchange.is_empty() {
+            return self.publish(routing_key, message).await;
+        }
+        self.inner.open()?;
+        check_name("the routing key", routing_key)?;
+        check_outgoing("routed", &message)?;
+        stamp(&mut message, self.inner.clock.now());
+        let queues = self.inner.route(exchange, routing_key).await?;
+        if queues.is_empty() {
+            return Err(Error::Unroutable { queue: format!("{exchange}/{routing_key}") });
+        }
+        // One script call, so that all queues receive it or none.
+        let copy = |queue| Outgoing { queue, message: message.clone() };
+        let items: Vec<_> = queues.into_iter().map(copy).collect();
+        self.inner.append(&items).await
+    }
+
+    async fn dead_letters(
+        &self,
+        queue: &str,
+        max: usize,
+        after: Option<&str>,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        self.inner.open()?;
+        self.inner.dead_letters(queue, max, after).await
+    }
+
+    async fn replay(&self, queue: &str, selection: &Selection) -> Result<u64, Error> {
+        self.inner.open()?;
+        self.inner.settle_dead(queue, selection, Fate::Replay).await
+    }
+
+    async fn drop_dead(&self, queue: &str, selection: &Selection) -> Result<u64, Error> {
+        self.inner.open()?;
+        self.inner.settle_dead(queue, selection, Fate::Drop).await
+    }
+
+    async fn all_queues(&self) -> Result<Option<Vec<String>>, Error> {
+        self.inner.open()?;
+        self.inner.all_queues().await.map(Some)
+    }
+
+    async fn oldest(&self, queue: &str) -> Result<Option<Timestamp>, Error> {
+        self.inner.open()?;
+        let mut firsts = redis::pipe();
+        for list in self.inner.keys.lists(queue) {
+            firsts.lindex(list, -1);
+        }
+        let firsts: Vec<Option<Vec<u8>>> = self.inner.link.pipeline(&firsts).await?;
+        let sent = |raw: &Vec<u8>| envelope::decode(raw).ok().and_then(|(m, _)| sent_at(&m));
+        Ok(firsts.iter().flatten().filter_map(sent).min())
     }
 
     async fn incarnation(&self) -> Result<String, Error> {

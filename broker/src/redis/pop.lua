@@ -1,8 +1,9 @@
 -- Takes up to ARGV[1] messages from several queues and records them as reserved, in one step.
 -- KEYS: unacked, unacked_index, leases, unreadable; each queue's delayed set; then all queues'
 --       lists at the first step, all at the second, and so on.
--- ARGV: max, lease (s), name of this pop, number of queues, steps as "0,3,6", then each queue's
---       name as a JSON string.
+-- ARGV: max, lease (s), name of this pop, number of queues, steps as "0,3,6", order of the queues
+--       ("": all by turns, step after step; "strict": each until it is empty; or numbers of queues
+--       as "1,2,1"), then each queue's name as a JSON string.
 -- Reply: flat list of queue number, list key, lease member, stored text.
 local unacked, index, leases, unreadable = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local max, lease, pop = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
@@ -38,7 +39,7 @@ local function reserve(queue, key, raw)
     tag = string.match(raw, '.*"delivery_tag"%s*:%s*"([^"|]+)"')
   end
   if tag then
-    local value = '[' .. raw .. ',"",' .. ARGV[5 + queue] .. ']'
+    local value = '[' .. raw .. ',"",' .. ARGV[6 + queue] .. ']'
     if redis.call('HSETNX', unacked, tag, value) == 0 then
       -- A second copy of a message that is in flight: it needs a place of its own.
       tag = tag .. '.' .. pop .. '.' .. count
@@ -59,23 +60,63 @@ local function reserve(queue, key, raw)
   taken[#taken + 1] = raw
 end
 
-for step = 1, #steps do
-  local empty = {}
-  local left = queues
-  while left > 0 and count < max do
-    for queue = 1, queues do
-      if not empty[queue] and count < max then
-        local key = list(queue, step)
-        local raw = redis.call('RPOP', key)
-        if raw then
-          reserve(queue, key, raw)
-        else
+local function take(queue, step)
+  local key = list(queue, step)
+  local raw = redis.call('RPOP', key)
+  if raw then reserve(queue, key, raw) end
+  return raw
+end
+-- The message of a queue that is to be served next.
+local function take_first(queue)
+  for step = 1, #steps do
+    if take(queue, step) then return true end
+  end
+  return false
+end
+
+local function by_priorities()
+  for step = 1, #steps do
+    local empty = {}
+    local left = queues
+    while left > 0 and count < max do
+      for queue = 1, queues do
+        if not empty[queue] and count < max and not take(queue, step) then
           empty[queue] = true
           left = left - 1
         end
       end
     end
   end
+end
+
+local function strictly()
+  for queue = 1, queues do
+    while count < max and take_first(queue) do end
+  end
+end
+
+local function by_turns(turns)
+  local empty = {}
+  local left = queues
+  local turn = 0
+  while left > 0 and count < max do
+    turn = turn % #turns + 1
+    local queue = turns[turn]
+    if not empty[queue] and not take_first(queue) then
+      empty[queue] = true
+      left = left - 1
+    end
+  end
+end
+
+if ARGV[6] == '' then
+  by_priorities()
+elseif ARGV[6] == 'strict' then
+  strictly()
+else
+  local turns = {}
+  for turn in string.gmatch(ARGV[6], '%d+') do turns[#turns + 1] = tonumber(turn) end
+  by_turns(turns)
 end
 if #scores > 0 then redis.call('ZADD', index, unpack(scores)) end
 if #expiries > 0 then redis.call('ZADD', leases, unpack(expiries)) end

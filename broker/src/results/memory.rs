@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::fence::replaces;
+use super::memory_joins::Joins;
 use super::waiting::wait_terminal;
 use super::watchers::{Watch, Watchers};
-use super::{Inbox, InboxItem, Put, ResultBackend, StoredResult};
+use super::{Inbox, InboxItem, Join, JoinPart, Put, ResultBackend, StoredResult, check_result};
 use crate::Error;
 
 /// Results kept at most; the one that expires first makes room.
@@ -33,6 +34,7 @@ struct State {
     results: BTreeMap<String, (StoredResult, Instant)>,
     by_expiry: BTreeSet<(Instant, String)>,
     inboxes: BTreeMap<String, Items>,
+    joins: Joins,
     last_tag: u64,
     last_reader: u64,
 }
@@ -106,6 +108,7 @@ impl ResultBackend for MemoryResults {
     }
 
     async fn put(&self, mut result: StoredResult, ttl: Duration) -> Result<Put, Error> {
+        check_result(&result)?;
         result.reply_to = None;
         let now = Instant::now();
         let task_id = result.task_id.clone();
@@ -139,6 +142,20 @@ impl ResultBackend for MemoryResults {
 
     async fn forget(&self, task_id: &str) -> Result<(), Error> {
         self.state().remove(task_id);
+        Ok(())
+    }
+
+    async fn begin_join(&self, group: &str, size: u64, ttl: Duration) -> Result<(), Error> {
+        self.state().joins.begin(group, size, ttl);
+        Ok(())
+    }
+
+    async fn join(&self, part: JoinPart, ttl: Duration) -> Result<Join, Error> {
+        Ok(self.state().joins.join(part, ttl))
+    }
+
+    async fn finish_join(&self, group: &str, claim: &str) -> Result<(), Error> {
+        self.state().joins.finish(group, claim);
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 pub mod conformance;
 mod fence;
 mod memory;
+mod memory_joins;
 mod meta;
 mod open;
 pub(crate) mod postgres;
@@ -20,12 +21,27 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tradewind_proto::limits::RESULT_BYTES_MAX;
 
 use crate::Error;
 
 pub use memory::MemoryResults;
 pub(crate) use open::is_postgres;
 pub use open::{ResultOptions, open_results};
+
+/// How long one claims the sending of a chord's body; whoever hands a part in again takes it over after that.
+pub const JOIN_CLAIM: Duration = Duration::from_secs(5);
+/// How long it is remembered that the body was sent.
+pub const JOIN_DONE: Duration = Duration::from_secs(300);
+
+/// Refuses what no reader should have to load.
+fn check_result(result: &StoredResult) -> Result<(), Error> {
+    let bytes = result.meta.len();
+    if bytes > RESULT_BYTES_MAX {
+        return Err(Error::TooLarge { bytes, limit: RESULT_BYTES_MAX });
+    }
+    Ok(())
+}
 
 /// The result of one task, as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,7 +115,7 @@ pub trait ResultBackend: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// Stores a result for `ttl`.
+    /// Stores a result for `ttl`. One over [`RESULT_BYTES_MAX`] is refused ([`Error::TooLarge`]).
     async fn put(&self, result: StoredResult, ttl: Duration) -> Result<Put, Error>;
 
     /// Reads a result.

@@ -68,6 +68,15 @@ impl Harness for ServerHarness {
         open(&self.url, &self.options, Arc::new(SystemClock)).await.expect("open")
     }
 
+    async fn open_with(
+        &self,
+        change: &(dyn for<'o> Fn(&'o mut BrokerOptions) + Sync),
+    ) -> Arc<dyn Broker> {
+        let mut options = self.options.clone();
+        change(&mut options);
+        open(&self.url, &options, Arc::new(SystemClock)).await.expect("open")
+    }
+
     async fn inject_malformed(&self, queue: &str) {
         self.inject.inject(&self.url, queue).await;
     }

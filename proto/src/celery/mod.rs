@@ -2,6 +2,7 @@
 //!
 //! Shapes follow Celery 5.6 and 5.7 and kombu's pidbox, as read in their sources and captured on the wire.
 
+pub mod canvas;
 mod control;
 mod decode;
 mod encode;
@@ -13,7 +14,7 @@ mod signature;
 pub mod state;
 
 pub use control::{ControlRequest, ReplyTo};
-pub use decode::BadMessage;
+pub use decode::{BadMessage, parse_json};
 pub use encode::wire_time;
 pub use event::Event;
 pub use meta::{ExceptionInfo, Meta, ResultTuple};

@@ -6,6 +6,7 @@
 
 mod faults;
 mod inboxes;
+mod joins;
 mod values;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use crate::Error;
 
 pub use faults::*;
 pub use inboxes::*;
+pub use joins::*;
 pub use values::*;
 
 /// Nothing in a case takes longer than this without being wrong.
@@ -71,6 +73,12 @@ names! {
     wait_times_out,
     results_expire,
     a_large_result_comes_back_unchanged,
+    a_result_over_the_limit_is_refused,
+    parts_come_by_position,
+    a_repeated_part_counts_once,
+    one_of_concurrent_parts_completes,
+    an_abandoned_claim_is_taken_over,
+    a_finished_join_stays_finished,
     inbox_keeps_order,
     inbox_batches_are_bounded,
     inboxes_are_separate,

@@ -7,6 +7,7 @@
 pub(crate) mod config;
 mod hub;
 mod inbox;
+mod joins;
 pub(crate) mod link;
 mod schema;
 mod session;
@@ -21,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::reader::Reader;
 use super::waiting::wait_terminal;
 use super::watchers::Watchers;
-use super::{Inbox, Put, ResultBackend, ResultOptions, StoredResult};
+use super::{Inbox, Join, JoinPart, Put, ResultBackend, ResultOptions, StoredResult, check_result};
 use crate::Error;
 use config::{SERVICE, sort_error};
 use hub::Hub;
@@ -113,6 +114,7 @@ impl ResultBackend for PostgresResults {
     }
 
     async fn put(&self, result: StoredResult, ttl: Duration) -> Result<Put, Error> {
+        check_result(&result)?;
         let ttl_us = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
         let StoredResult { task_id, token, state, meta, .. } = result;
         let stored = self.run("a result", PUT, &[&task_id, &token, &state, &meta, &ttl_us]).await?;
@@ -141,6 +143,18 @@ impl ResultBackend for PostgresResults {
         Ok(())
     }
 
+    async fn begin_join(&self, group: &str, size: u64, ttl: Duration) -> Result<(), Error> {
+        joins::begin(&self.link, group, size, ttl).await
+    }
+
+    async fn join(&self, part: JoinPart, ttl: Duration) -> Result<Join, Error> {
+        joins::join(&self.link, part, ttl).await
+    }
+
+    async fn finish_join(&self, group: &str, claim: &str) -> Result<(), Error> {
+        joins::finish(&self.link, group, claim).await
+    }
+
     async fn send(&self, inbox: &str, bodies: Vec<Vec<u8>>) -> Result<(), Error> {
         if !bodies.is_empty() {
             self.run("inbox items", SEND, &[&inbox, &bodies]).await?;
@@ -156,6 +170,9 @@ impl ResultBackend for PostgresResults {
     }
 
     async fn sweep(&self) -> Result<u64, Error> {
+        for sweep in joins::SWEEPS {
+            self.run("a sweep", sweep, &[]).await?;
+        }
         let mut swept = 0;
         for _ in 0..SWEEP_STATEMENTS_MAX {
             let client = self.link.client().await?;

@@ -6,6 +6,7 @@
 
 mod hub;
 mod inbox;
+mod joins;
 mod scripts;
 
 use std::sync::Arc;
@@ -19,10 +20,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::reader::Reader;
 use super::waiting::wait_terminal;
 use super::watchers::Watchers;
-use super::{Inbox, Put, ResultBackend, ResultOptions, StoredResult, meta};
+use super::{
+    Inbox, Join, JoinPart, Put, ResultBackend, ResultOptions, StoredResult, check_result, meta,
+};
 use crate::Error;
 use hub::Hub;
 use inbox::RedisSource;
+use joins::JoinScripts;
 use scripts::Scripts;
 
 const SERVICE: &str = "Redis";
@@ -45,6 +49,7 @@ pub(super) struct RedisResults {
 struct Shared {
     link: Link,
     scripts: Scripts,
+    joins: JoinScripts,
     keys: KeySpace,
     watchers: Watchers,
     hub: Hub,
@@ -71,6 +76,11 @@ impl KeySpace {
         format!("{}celery-task-meta-{task_id}", self.prefix)
     }
 
+    /// A part of what Celery keeps of a group (`j`, `s`, …).
+    fn group(&self, group: &str, part: &str) -> String {
+        format!("{}celery-taskset-meta-{group}.{part}", self.prefix)
+    }
+
     /// The list of an inbox, and the channel on which arrivals are announced.
     fn inbox(&self, inbox: &str) -> String {
         format!("{}tradewind:inbox:{inbox}", self.prefix)
@@ -86,6 +96,7 @@ impl RedisResults {
         let shared = Shared {
             link: Link(manager),
             scripts: Scripts::new(),
+            joins: JoinScripts::new(),
             keys: KeySpace { prefix: options.key_prefix.clone() },
             hub: Hub::new(client, watchers.clone(), cancel.clone()),
             watchers,
@@ -169,6 +180,7 @@ impl ResultBackend for RedisResults {
     }
 
     async fn put(&self, result: StoredResult, ttl: Duration) -> Result<Put, Error> {
+        check_result(&result)?;
         let shared = &self.shared;
         let value = meta::with_token(&result.meta, result.token)
             .map_err(|reason| bad_meta(&result.task_id, reason))?;
@@ -211,6 +223,18 @@ impl ResultBackend for RedisResults {
             .query_async(&mut self.shared.connection())
             .await
             .map_err(|e| redis_error("forgetting a result", &e))
+    }
+
+    async fn begin_join(&self, group: &str, size: u64, ttl: Duration) -> Result<(), Error> {
+        joins::begin(&self.shared, group, size, ttl).await
+    }
+
+    async fn join(&self, part: JoinPart, ttl: Duration) -> Result<Join, Error> {
+        joins::join(&self.shared, &self.shared.joins, part, ttl).await
+    }
+
+    async fn finish_join(&self, group: &str, claim: &str) -> Result<(), Error> {
+        joins::finish(&self.shared, &self.shared.joins, group, claim).await
     }
 
     async fn send(&self, inbox: &str, bodies: Vec<Vec<u8>>) -> Result<(), Error> {

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::waiting::wait_terminal;
 use super::watchers::Watchers;
-use super::{Inbox, Put, ResultBackend, ResultOptions, StoredResult};
+use super::{Inbox, Put, ResultBackend, ResultOptions, StoredResult, check_result};
 use crate::Error;
 use consumer::ReplyQueue;
 use inbox::RpcInbox;
@@ -143,6 +143,7 @@ impl ResultBackend for RpcResults {
     }
 
     async fn put(&self, result: StoredResult, ttl: Duration) -> Result<Put, Error> {
+        check_result(&result)?;
         let now = Instant::now();
         let Some(reply_to) = result.reply_to.clone() else {
             let task_id = result.task_id.clone();

@@ -63,12 +63,7 @@ impl Fields<'_> {
         let Some(text) = self.text(name)?.filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
-        let civil = || {
-            let at = text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?;
-            Some(at.timestamp())
-        };
-        let at = text.parse::<Timestamp>().ok().or_else(civil);
-        at.map(Some).ok_or_else(|| wrong(name, "an ISO 8601 time"))
+        parse_time(&text).map(Some).ok_or_else(|| wrong(name, "an ISO 8601 time"))
     }
 
     /// `[hard, soft]`, in this order, each seconds or null.
@@ -82,4 +77,13 @@ impl Fields<'_> {
         };
         Ok((seconds(&limits[0])?, seconds(&limits[1])?))
     }
+}
+
+/// ISO 8601; without an offset it is UTC.
+pub(in crate::celery) fn parse_time(text: &str) -> Option<Timestamp> {
+    let civil = || {
+        let at = text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?;
+        Some(at.timestamp())
+    };
+    text.parse::<Timestamp>().ok().or_else(civil)
 }

@@ -14,7 +14,8 @@ use super::{Embed, Request, Signature};
 use crate::message::TaskMessage;
 pub use bad::BadMessage;
 use fields::Fields;
-pub(super) use text::parse as parse_json;
+pub(super) use fields::parse_time;
+pub use text::parse as parse_json;
 
 /// Headers that become members of [`Request`], or that say how this body was packed.
 const OURS: &[&str] = &[

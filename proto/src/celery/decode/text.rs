@@ -15,7 +15,11 @@ pub(super) const DEPTH_MAX: usize = JSON_DEPTH_MAX + 2;
 /// Numbers that Python writes and JSON does not know; the longer first.
 const BARE: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 
-pub(in crate::celery) fn parse(body: &[u8]) -> Result<Value, BadMessage> {
+/// A value out of JSON text of a Python client or worker.
+///
+/// # Errors
+/// When it is no JSON or nests too deep.
+pub fn parse(body: &[u8]) -> Result<Value, BadMessage> {
     let depth = depth(body);
     if depth > DEPTH_MAX {
         return Err(too_deep());

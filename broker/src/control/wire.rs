@@ -1,0 +1,276 @@
+//! Events, commands and replies as JSON bodies with headers, the same on every server.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tradewind_proto::celery::{ControlRequest, Event};
+use tradewind_proto::clock::Clock;
+
+use super::Reply;
+use super::lamport::Lamport;
+use crate::limits::oversized;
+
+/// What is read and written; as everywhere, no pickle.
+pub(super) const CONTENT_TYPE: &str = "application/json";
+/// Its encoding.
+pub(super) const CONTENT_ENCODING: &str = "utf-8";
+/// Delivery mode of a message that need not survive.
+pub(super) const TRANSIENT: u8 = 1;
+/// Routing key of a list of task events.
+const TASK_MULTI: &str = "task.multi";
+/// Task events in one list.
+const EVENTS_PER_LIST_MAX: usize = 100;
+/// A command is late only when it has been so for this long: clocks of hosts differ, and Celery's
+/// clients give even commands without an answer a second to live.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// A message that is ready to be published.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Parcel {
+    pub(super) routing_key: String,
+    pub(super) headers: Map<String, Value>,
+    pub(super) body: Vec<u8>,
+}
+
+fn parcel<const N: usize>(
+    routing_key: String,
+    headers: [(&str, Value); N],
+    body: &Value,
+) -> Parcel {
+    let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    // Values always serialize.
+    Parcel { routing_key, headers, body: serde_json::to_vec(body).unwrap_or_default() }
+}
+
+/// Events as messages, in order: task events that follow one another as lists, others singly.
+pub(super) fn events(events: &[Event]) -> Vec<Parcel> {
+    let is_task = |event: &Event| event.kind().starts_with("task-");
+    let mut parcels = Vec::new();
+    for run in events.chunk_by(|a, b| is_task(a) && is_task(b)) {
+        for chunk in run.chunks(EVENTS_PER_LIST_MAX) {
+            let headers = [("hostname", json!(chunk[0].text("hostname")))];
+            let bodies = chunk.iter().map(|event| Value::Object(event.0.clone()));
+            let bodies: Vec<Value> = bodies.collect();
+            parcels.push(match bodies.as_slice() {
+                [one] => parcel(chunk[0].routing_key(), headers, one),
+                _ => parcel(TASK_MULTI.to_owned(), headers, &Value::Array(bodies)),
+            });
+        }
+    }
+    parcels
+}
+
+/// Events of a message: an object or a list. Members of a list that are no events are left out.
+pub(super) fn read_events(content_type: &str, body: &[u8]) -> Result<Vec<Event>, String> {
+    let all = match json_of(content_type, body)? {
+        Value::Array(items) => items,
+        one => vec![one],
+    };
+    let is_event = |value: Value| match value {
+        Value::Object(map) if map.get("type").is_some_and(Value::is_string) => Some(Event(map)),
+        _ => None,
+    };
+    let events: Vec<Event> = all.into_iter().filter_map(is_event).collect();
+    if events.is_empty() { Err("no event in it".to_owned()) } else { Ok(events) }
+}
+
+/// A command as a message. `wait` is how long the answers are waited for, none: nobody waits.
+pub(super) fn command(
+    request: &ControlRequest,
+    wait: Option<Duration>,
+    lamport: &Lamport,
+    clock: &dyn Clock,
+) -> Result<Parcel, String> {
+    let now = seconds(clock);
+    let expires = wait.map_or(json!(0), |wait| json!(now + wait.as_secs_f64()));
+    let headers = [("clock", json!(lamport.forward())), ("expires", expires)];
+    let mut body = serde_json::to_value(request).map_err(|error| error.to_string())?;
+    if let Some(body) = body.as_object_mut() {
+        // Where nobody waits, Celery leaves these out.
+        for name in ["ticket", "reply_to"] {
+            if body.get(name).is_some_and(Value::is_null) {
+                body.shift_remove(name);
+            }
+        }
+    }
+    Ok(parcel(String::new(), headers, &body))
+}
+
+/// What a received command is.
+#[derive(Debug, PartialEq)]
+pub(super) enum Command {
+    /// To be looked at.
+    Fresh(ControlRequest),
+    /// Its sender has given up long ago.
+    Late,
+}
+
+/// A command out of a message.
+pub(super) fn read_command(
+    headers: &Map<String, Value>,
+    content_type: &str,
+    body: &[u8],
+    lamport: &Lamport,
+    clock: &dyn Clock,
+) -> Result<Command, String> {
+    lamport.adjust(headers.get("clock").and_then(Value::as_u64).unwrap_or(0));
+    let expires = headers.get("expires").and_then(Value::as_f64).unwrap_or(0.0);
+    if expires > 0.0 && seconds(clock) > expires + CLOCK_SKEW.as_secs_f64() {
+        return Ok(Command::Late);
+    }
+    let mut body = json_of(content_type, body)?;
+    if let Some(body) = body.as_object_mut() {
+        // Python takes null for no arguments.
+        body.retain(|name, value| name != "arguments" || !value.is_null());
+    }
+    serde_json::from_value(body).map(Command::Fresh).map_err(|error| format!("no command: {error}"))
+}
+
+/// A reply as a message.
+pub(super) fn reply(
+    routing_key: &str,
+    ticket: Option<&str>,
+    reply: &Reply,
+    lamport: &Lamport,
+) -> Parcel {
+    let headers = [("ticket", json!(ticket)), ("clock", json!(lamport.forward()))];
+    let body = Value::Object(Map::from_iter([(reply.node.clone(), reply.value.clone())]));
+    parcel(routing_key.to_owned(), headers, &body)
+}
+
+/// Replies out of a message; none when it answers another question.
+pub(super) fn read_replies(
+    headers: &Map<String, Value>,
+    content_type: &str,
+    body: &[u8],
+    ticket: &str,
+    lamport: &Lamport,
+) -> Result<Vec<Reply>, String> {
+    lamport.adjust(headers.get("clock").and_then(Value::as_u64).unwrap_or(0));
+    // Celery's clients take one without a ticket for an answer to the question at hand.
+    if headers.get("ticket").and_then(Value::as_str).is_some_and(|other| other != ticket) {
+        return Ok(Vec::new());
+    }
+    match json_of(content_type, body)? {
+        Value::Object(map) => {
+            Ok(map.into_iter().map(|(node, value)| Reply { node, value }).collect())
+        }
+        _ => Err("a reply that is no object".to_owned()),
+    }
+}
+
+/// How many replies end the waiting: as asked, or one per node that was named.
+pub(super) fn expected(request: &ControlRequest, expected: Option<usize>) -> Option<usize> {
+    let named = request.destination.as_ref().map(Vec::len).filter(|count| *count > 0);
+    expected.or(named)
+}
+
+fn json_of(content_type: &str, body: &[u8]) -> Result<Value, String> {
+    if content_type != CONTENT_TYPE {
+        return Err(format!("content type {content_type:?}; only {CONTENT_TYPE} is read"));
+    }
+    if let Some(reason) = oversized(body) {
+        return Err(reason);
+    }
+    serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))
+}
+
+/// Seconds since 1970, as Python writes times.
+#[expect(clippy::cast_precision_loss, reason = "microseconds are exact until the year 2255")]
+fn seconds(clock: &dyn Clock) -> f64 {
+    clock.now().as_microsecond() as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use tradewind_proto::Timestamp;
+    use tradewind_proto::clock::{SystemClock, from_micros};
+
+    use super::*;
+
+    fn event(kind: &str, n: u64) -> Event {
+        Event::new(kind, json!({"hostname": "celery@a", "clock": n}))
+    }
+
+    #[test]
+    fn task_events_in_a_row_become_one_list() {
+        let all = [
+            event("worker-online", 1),
+            event("task-received", 2),
+            event("task-started", 3),
+            event("worker-heartbeat", 4),
+            event("task-succeeded", 5),
+        ];
+        let parcels = events(&all);
+        let keys: Vec<&str> = parcels.iter().map(|p| p.routing_key.as_str()).collect();
+        assert_eq!(keys, ["worker.online", "task.multi", "worker.heartbeat", "task.succeeded"]);
+        assert!(parcels.iter().all(|p| p.headers["hostname"] == "celery@a"));
+        let read = parcels.iter().flat_map(|p| read_events(CONTENT_TYPE, &p.body).expect("events"));
+        assert_eq!(read.collect::<Vec<_>>(), all);
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused_or_left_out() {
+        assert!(read_events(CONTENT_TYPE, b"\x80\x04").is_err());
+        assert!(read_events("application/x-python-serialize", b"{}").is_err());
+        assert!(read_events(CONTENT_TYPE, b"[]").is_err());
+        assert!(read_events(CONTENT_TYPE, br#"{"type": 1}"#).is_err());
+        let read = read_events(CONTENT_TYPE, br#"[1, {"type": "task-sent"}, null]"#);
+        assert_eq!(read.expect("one event"), [Event::new("task-sent", json!({}))]);
+    }
+
+    #[test]
+    fn commands_have_celerys_members() {
+        let request = ControlRequest { method: "ping".to_owned(), ..ControlRequest::default() };
+        let lamport = Lamport::default();
+        let sent = command(&request, None, &lamport, &SystemClock).expect("a message");
+        let body: Value = serde_json::from_slice(&sent.body).expect("json");
+        let expected = json!({"method": "ping", "arguments": {}, "destination": null,
+                              "pattern": null, "matcher": null});
+        assert_eq!(body, expected);
+        assert_eq!(Value::Object(sent.headers), json!({"clock": 1, "expires": 0}));
+        // As Python may write it.
+        let body = br#"{"method": "ping", "arguments": null, "destination": null}"#;
+        let headers = Map::from_iter([("clock".to_owned(), json!(40))]);
+        let read = read_command(&headers, CONTENT_TYPE, body, &lamport, &SystemClock);
+        assert_eq!(read, Ok(Command::Fresh(request)));
+        assert_eq!(lamport.forward(), 41);
+    }
+
+    #[test]
+    fn a_command_is_late_only_beyond_any_difference_of_clocks() {
+        #[derive(Debug)]
+        struct At(i64);
+        impl Clock for At {
+            fn now(&self) -> Timestamp {
+                from_micros(self.0 * 1_000_000)
+            }
+        }
+        let body = br#"{"method": "shutdown"}"#;
+        let headers = Map::from_iter([("expires".to_owned(), json!(1_000.5))]);
+        let read = |now| {
+            read_command(&headers, CONTENT_TYPE, body, &Lamport::default(), &At(now)).expect("read")
+        };
+        assert!(matches!(read(1_050), Command::Fresh(_)));
+        assert_eq!(read(1_100), Command::Late);
+    }
+
+    #[test]
+    fn replies_to_other_questions_are_passed_over() {
+        let lamport = Lamport::default();
+        let mine = Reply { node: "celery@a".to_owned(), value: json!({"ok": "pong"}) };
+        let sent = reply("client", Some("t1"), &mine, &lamport);
+        let read = |ticket| {
+            read_replies(&sent.headers, CONTENT_TYPE, &sent.body, ticket, &lamport).expect("read")
+        };
+        assert_eq!(read("t1"), [mine.clone()]);
+        assert!(read("t2").is_empty());
+        let request = ControlRequest {
+            destination: Some(vec!["a".to_owned(), "b".to_owned()]),
+            ..ControlRequest::default()
+        };
+        assert_eq!(expected(&request, None), Some(2));
+        assert_eq!(expected(&request, Some(1)), Some(1));
+        assert_eq!(expected(&ControlRequest::default(), None), None);
+    }
+}

@@ -1,0 +1,27 @@
+//! Fleet tasks: handlers by task name, and the core that runs Celery messages with them.
+//!
+//! A Rust service registers handlers in [`Tasks`] and runs a [`FleetWorker`]; the full worker runs the
+//! same core beside the orchestrator's workloads. Remote control reads and steers [`FleetState`].
+
+mod args;
+mod context;
+mod error;
+mod limits;
+mod options;
+mod pool;
+mod registry;
+mod report;
+mod retry;
+mod revoked;
+mod state;
+mod stop;
+
+pub use context::Context;
+pub use error::{Failure, Retry, TaskError};
+pub use limits::Rate;
+pub use options::{Conflict, KeyOf, Limit, TaskOptions, Unique};
+pub use pool::Pool;
+pub use registry::{Outcome, Registration, Tasks};
+pub use retry::{Backoff, RetryPolicy};
+pub use state::{Consuming, FleetState, Lifecycle, Seen, TaskLimits, View, What};
+pub use stop::StopReason;

@@ -1,0 +1,78 @@
+//! Results as Celery's clients read them. Pure.
+
+use serde_json::{Value, json};
+use tradewind_broker::StoredResult;
+use tradewind_proto::Timestamp;
+use tradewind_proto::celery::Request;
+
+/// The result of a task in a state that is not its end.
+pub(crate) fn running(request: &Request, state: &str, result: &Value) -> StoredResult {
+    stored(request, state, result, None, &[], None)
+}
+
+/// The result of a task.
+pub(crate) fn stored(
+    request: &Request,
+    state: &str,
+    result: &Value,
+    traceback: Option<&str>,
+    children: &[Value],
+    done: Option<Timestamp>,
+) -> StoredResult {
+    // `status` first: readers find it without parsing the rest.
+    let mut meta = format!("{{\"status\": {}, \"result\": ", json!(state)).into_bytes();
+    let mut member = |text: &str| meta.extend_from_slice(text.as_bytes());
+    member(&result.to_string());
+    member(", \"traceback\": ");
+    member(&json!(traceback).to_string());
+    member(", \"children\": ");
+    member(&json!(children).to_string());
+    member(", \"date_done\": ");
+    member(&json!(done.map(iso)).to_string());
+    for (name, value) in [("group_id", &request.group), ("parent_id", &request.parent_id)] {
+        if let Some(value) = value {
+            member(&format!(", \"{name}\": {}", json!(value)));
+        }
+    }
+    member(&format!(", \"task_id\": {}}}", json!(request.id)));
+    StoredResult {
+        task_id: request.id.clone(),
+        token: i64::from(request.retries),
+        state: state.to_owned(),
+        meta,
+        reply_to: request.reply_to.clone(),
+    }
+}
+
+/// Python's `isoformat` of a UTC time.
+fn iso(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tradewind_proto::celery::{Request, state};
+    use tradewind_proto::clock::from_micros;
+
+    use super::stored;
+
+    #[test]
+    fn the_meta_has_celerys_members() {
+        let request = Request {
+            id: "a".to_owned(),
+            parent_id: Some("p".to_owned()),
+            retries: 2,
+            ..Request::default()
+        };
+        let child = json!([["c", null], null]);
+        let at = Some(from_micros(1_700_000_000_120_000));
+        let one = stored(&request, state::SUCCESS, &json!("x"), None, &[child], at);
+        let meta: Value = serde_json::from_slice(&one.meta).expect("json");
+        let expected = json!({
+            "status": "SUCCESS", "result": "x", "traceback": null, "children": [[["c", null], null]],
+            "date_done": "2023-11-14T22:13:20.120000+00:00", "parent_id": "p", "task_id": "a",
+        });
+        assert_eq!((meta, one.token), (expected, 2));
+    }
+}
