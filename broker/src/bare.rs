@@ -1,5 +1,5 @@
 //! Bare client loops: what the server and its client library can do with nothing of ours around them.
-//! The baseline that `tradewind bench drain` prints beside our own figure; never used to run tasks.
+//! The baseline that `tradewind bench` prints beside our own figure; never used to run tasks.
 
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,20 @@ const BATCH: usize = 64;
 /// Size of a message body, bytes.
 const BODY_BYTES: usize = 300;
 
-/// Takes and acks `count` messages in batches of 64 from a queue of its own, which it fills first and
-/// removes afterwards. Returns the time of taking and acking alone.
+/// How long the two loops took.
+#[derive(Debug, Clone, Copy)]
+pub struct Loops {
+    /// Publishing, confirmed in batches of 64.
+    pub publish: Duration,
+    /// Taking and acking in batches of 64.
+    pub drain: Duration,
+}
+
+/// Publishes `count` messages to a queue of its own, then takes and acks them, and removes the queue.
 ///
 /// # Errors
 /// [`Error::Config`] for a broker without a server; else the client's.
-pub async fn drain(url: &str, queue: &str, count: usize) -> Result<Duration, Error> {
+pub async fn run(url: &str, queue: &str, count: usize) -> Result<Loops, Error> {
     match url.split("://").next() {
         Some("redis" | "rediss") => redis(url, queue, count).await,
         Some("amqp" | "amqps" | "pyamqp") => rabbitmq(url, queue, count).await,
@@ -41,7 +49,7 @@ const TAKE: &str = "local taken = {} \
     end \
     return taken";
 
-async fn redis(url: &str, queue: &str, count: usize) -> Result<Duration, Error> {
+async fn redis(url: &str, queue: &str, count: usize) -> Result<Loops, Error> {
     let failed = |error: redis::RedisError| Error::Unavailable {
         service: "Redis",
         reason: error.to_string(),
@@ -49,6 +57,7 @@ async fn redis(url: &str, queue: &str, count: usize) -> Result<Duration, Error> 
     let client = redis::Client::open(url).map_err(failed)?;
     let mut server = client.get_multiplexed_async_connection().await.map_err(failed)?;
     let body = "x".repeat(BODY_BYTES);
+    let begin = Instant::now();
     for start in (0..count).step_by(BATCH) {
         let mut fill = redis::pipe();
         for _ in start..count.min(start + BATCH) {
@@ -56,6 +65,7 @@ async fn redis(url: &str, queue: &str, count: usize) -> Result<Duration, Error> 
         }
         fill.query_async::<()>(&mut server).await.map_err(failed)?;
     }
+    let publish = begin.elapsed();
     let held = format!("{queue}.held");
     let take = redis::Script::new(TAKE);
     let begin = Instant::now();
@@ -71,7 +81,7 @@ async fn redis(url: &str, queue: &str, count: usize) -> Result<Duration, Error> 
         ack.query_async::<()>(&mut server).await.map_err(failed)?;
         done += taken.len();
     }
-    let elapsed = begin.elapsed();
+    let drain = begin.elapsed();
     redis::pipe()
         .del(queue)
         .ignore()
@@ -80,10 +90,10 @@ async fn redis(url: &str, queue: &str, count: usize) -> Result<Duration, Error> 
         .exec_async(&mut server)
         .await
         .map_err(failed)?;
-    Ok(elapsed)
+    Ok(Loops { publish, drain })
 }
 
-async fn rabbitmq(url: &str, queue: &str, count: usize) -> Result<Duration, Error> {
+async fn rabbitmq(url: &str, queue: &str, count: usize) -> Result<Loops, Error> {
     let failed =
         |error: lapin::Error| Error::Unavailable { service: "RabbitMQ", reason: error.to_string() };
     let url = url.replacen("pyamqp://", "amqp://", 1);
@@ -94,6 +104,7 @@ async fn rabbitmq(url: &str, queue: &str, count: usize) -> Result<Duration, Erro
     channel.queue_declare(queue.into(), durable, FieldTable::default()).await.map_err(failed)?;
     channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
     let body = vec![b'x'; BODY_BYTES];
+    let begin = Instant::now();
     let persistent = BasicProperties::default().with_delivery_mode(2);
     for start in (0..count).step_by(BATCH) {
         let mut confirms = Vec::with_capacity(BATCH);
@@ -111,6 +122,7 @@ async fn rabbitmq(url: &str, queue: &str, count: usize) -> Result<Duration, Erro
             confirm.await.map_err(failed)?;
         }
     }
+    let publish = begin.elapsed();
     let prefetch = u16::try_from(BATCH * 2).unwrap_or(u16::MAX);
     channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(failed)?;
     let begin = Instant::now();
@@ -132,8 +144,8 @@ async fn rabbitmq(url: &str, queue: &str, count: usize) -> Result<Duration, Erro
             delivery.ack(BasicAckOptions { multiple: true }).await.map_err(failed)?;
         }
     }
-    let elapsed = begin.elapsed();
+    let drain = begin.elapsed();
     channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.map_err(failed)?;
     connection.close(200, "done".into()).await.map_err(failed)?;
-    Ok(elapsed)
+    Ok(Loops { publish, drain })
 }

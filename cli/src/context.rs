@@ -7,13 +7,17 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tradewind_broker::{Broker, BrokerOptions, QueueKind, ResultBackend, ResultOptions};
+use tradewind_broker::{Broker, ControlBus, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds, SystemClock, SystemIds};
 use tradewind_store::{Options as StoreOptions, Store};
 
 use crate::args::Cli;
 use crate::config::{self, Config, Inputs};
 use crate::failure::Failure;
+use crate::links;
+
+/// Environment variables that are looked at.
+const PREFIXES: [&str; 4] = ["TRADEWIND__", "AIRFLOW__", "CELERY_", "FLOWER_"];
 
 /// Configuration, clock and ids of this process.
 #[derive(Debug, Clone)]
@@ -28,14 +32,16 @@ pub(crate) type Flag = (&'static str, &'static str, &'static str, String);
 
 impl Context {
     /// Reads the configuration of a command line.
-    pub(crate) fn load(cli: &Cli, flags: Vec<Flag>) -> Result<Self, Failure> {
+    pub(crate) fn load(cli: &Cli, mut flags: Vec<Flag>) -> Result<Self, Failure> {
         let home = home(cli)?;
         let file = config_file(cli, &home)?;
         let env: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("TRADEWIND__") || name.starts_with("AIRFLOW__"))
+            .filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
             .collect();
-        let config = config::load(&Inputs { home, file, env, flags })?;
+        let fallbacks = cli.celery.fallbacks.clone();
+        flags.extend(cli.celery.flags.iter().cloned());
+        let config = config::load(&Inputs { home, file, fallbacks, env, flags })?;
         Ok(Self::with_config(config))
     }
 
@@ -61,42 +67,42 @@ impl Context {
 
     /// Opens the broker.
     pub(crate) async fn broker(&self) -> Result<Arc<dyn Broker>, Failure> {
-        let queue_kind = match self.config.text("broker", "queue_type") {
-            "quorum" => QueueKind::Quorum,
-            _ => QueueKind::Classic,
-        };
-        let options = BrokerOptions { queue_kind, ..BrokerOptions::default() };
+        let options = links::broker(&self.config)?;
         let url = self.config.text("broker", "url");
         Ok(tradewind_broker::open(url, &options, Arc::clone(&self.clock)).await?)
     }
 
     /// Opens the result backend.
     pub(crate) async fn results(&self) -> Result<Arc<dyn ResultBackend>, Failure> {
-        let broker_url = Some(self.config.text("broker", "url").to_owned());
-        let options = ResultOptions { broker_url, ..ResultOptions::default() };
+        let options = links::results(&self.config);
         let url = self.config.results_url();
         Ok(tradewind_broker::open_results(&url, &options, Arc::clone(&self.clock)).await?)
     }
 
+    /// Opens the control bus: events and remote control.
+    pub(crate) async fn bus(&self) -> Result<Arc<dyn ControlBus>, Failure> {
+        let options = links::bus(&self.config);
+        let url = self.config.text("broker", "url");
+        Ok(tradewind_broker::open_bus(url, &options, Arc::clone(&self.clock)).await?)
+    }
+
+    /// Opens the place of fleet-wide facts.
+    pub(crate) async fn coordinator(&self) -> Result<Arc<dyn Coordinator>, Failure> {
+        let prefix = links::state_prefix(&self.config);
+        Ok(tradewind_broker::open_coordinator(&self.config.state_url(), &prefix).await?)
+    }
+
     /// Refuses a fleet role on a database or broker that processes cannot share.
     pub(crate) fn require_shared(&self, role: &str, database: bool) -> Result<(), Failure> {
-        let refuse = |section: &str, what: &str, instead: &str| {
-            let setting = self.config.setting(section, "url");
-            Err(Failure::usage(format!(
-                "`tradewind {role}` cannot work with {what} ([{section}] url = {:?}, from {}): \
-                 other processes could not share it. Set [{section}] url to {instead}, \
-                 or run everything in one process: `tradewind standalone`",
-                config::redact_url(&setting.text),
-                setting.source
-            )))
-        };
         if database && self.config.text("database", "url").starts_with("sqlite") {
-            return refuse("database", "SQLite", "postgres://user:password@host:5432/database");
+            return self.refuse(
+                role,
+                "database",
+                "SQLite",
+                "postgres://user:password@host:5432/database",
+            );
         }
-        if self.config.text("broker", "url").starts_with("memory") {
-            let instead = "redis://host:6379/0 or amqp://user:password@host:5672/vhost";
-            return refuse("broker", "an in-process broker", instead);
-        }
+        self.require_broker(role)?;
         if self.config.results_url().starts_with("memory") {
             let setting = self.config.setting("results", "url");
             return Err(Failure::usage(format!(
@@ -106,6 +112,26 @@ impl Context {
             )));
         }
         Ok(())
+    }
+
+    /// Refuses a command on a broker that processes cannot share.
+    pub(crate) fn require_broker(&self, role: &str) -> Result<(), Failure> {
+        if !self.config.text("broker", "url").starts_with("memory") {
+            return Ok(());
+        }
+        let instead = "redis://host:6379/0 or amqp://user:password@host:5672/vhost";
+        self.refuse(role, "broker", "an in-process broker", instead)
+    }
+
+    fn refuse(&self, role: &str, section: &str, what: &str, instead: &str) -> Result<(), Failure> {
+        let setting = self.config.setting(section, "url");
+        Err(Failure::usage(format!(
+            "`tradewind {role}` cannot work with {what} ([{section}] url = {:?}, from {}): \
+             other processes could not share it. Set [{section}] url to {instead}, \
+             or run everything in one process: `tradewind standalone`",
+            config::redact_url(&setting.text),
+            setting.source
+        )))
     }
 
     /// The token that web and workers share: configured, or kept in a file of the home folder.

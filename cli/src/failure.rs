@@ -19,6 +19,11 @@ impl Failure {
         Self { text: text.into(), code: 2 }
     }
 
+    /// Nobody is there to answer: exit 69, as Celery's commands do.
+    pub(crate) fn unavailable(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: 69 }
+    }
+
     /// The named thing does not exist: exit 1.
     pub(crate) fn not_found(text: impl Into<String>) -> Self {
         Self::new(text)

@@ -5,6 +5,7 @@
 
 mod error;
 pub mod execution;
+pub mod flower;
 mod listen;
 pub mod ops;
 mod options;
@@ -13,6 +14,9 @@ mod ui;
 
 pub use error::Error;
 pub use execution::{ExecutionError, ExecutionOptions, ExecutionService, Token};
+pub use flower::{
+    Credentials, FlowerDeps, FlowerError, FlowerHandle, FlowerOptions, FlowerService,
+};
 pub use listen::BoundServer;
 pub use ops::{Readiness, always_ready, ops_router};
 pub use options::WebOptions;

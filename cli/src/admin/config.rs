@@ -20,13 +20,13 @@ pub(crate) fn list(config: &Config, format: Format) -> Result<(), Failure> {
             ])
         })
         .collect();
-    rows.extend(config.routes.iter().map(|(pattern, queue)| {
+    rows.extend(config.routes.iter().map(|route| {
         row([
             ("section", json!("routes")),
-            ("key", json!(pattern)),
-            ("value", json!(queue)),
+            ("key", json!(route.pattern)),
+            ("value", json!(route.target_text())),
             ("source", json!("configuration file")),
-            ("meaning", json!("Queue of the tasks that match")),
+            ("meaning", json!("Where the tasks go that match")),
         ])
     }));
     print(format, &["section", "key", "value", "source", "meaning"], &rows)?;

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod dags;
 pub(crate) mod db;
+pub(crate) mod dlq;
 pub(crate) mod jobs;
 pub(crate) mod queues;
 pub(crate) mod tasks;

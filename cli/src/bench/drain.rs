@@ -1,112 +1,147 @@
 //! `bench drain`: no-op messages per second through a worker with results on, beside a bare client
-//! loop on the same broker in the same run.
+//! loop on the same broker in the same run, and beside Celery's worker if there is one.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use tokio_util::sync::CancellationToken;
-use tradewind_broker::{Broker, Outgoing, bare};
-use tradewind_proto::message::TaskMessage;
-use tradewind_proto::names::TASK_NOOP;
-use tradewind_worker::{Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps};
+use tradewind_broker::{Broker, Error, ResultBackend, bare};
+use tradewind_worker::Handlers;
 
-use crate::args::DrainArgs;
+use super::python::{CeleryWorker, MODES, Mode};
+use super::{Report, fleet, rounded, usage};
+use crate::args::FleetBenchArgs;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::roles::options;
+use fleet::LocalWorker;
 
-/// Messages published per call.
-const BATCH: usize = 512;
-/// How often the queue is looked at; small beside the seconds that are measured.
-const INTERVAL: Duration = Duration::from_millis(10);
+/// Most messages that Celery is given: more would only take longer.
+const CELERY_MAX: usize = 20_000;
+/// Messages that warm Celery's children up.
+const WARM_UP: usize = 200;
 
-pub(crate) async fn run(context: &Context, args: &DrainArgs) -> Result<(), Failure> {
-    let broker = context.broker().await?;
-    let queue = format!("tradewind-bench-{}", context.ids.next().simple());
-    let count = args.messages as usize;
-    println!(
-        "bench drain: {count} no-op messages on {}, results in {}, {} slots",
-        broker.kind(),
-        context.config.results_url().split("://").next().unwrap_or_default(),
-        args.concurrency
-    );
-    let published = publish(context, broker.as_ref(), &queue, count).await?;
-    println!("publish: {:.0} messages/s", count as f64 / published.as_secs_f64());
-    let drained = drain(context, args, Arc::clone(&broker), &queue).await?;
-    let ours = count as f64 / drained.as_secs_f64();
-    println!("drain (take, run, store result, ack): {ours:.0} messages/s");
-    match bare::drain(context.config.text("broker", "url"), &format!("{queue}-bare"), count).await {
-        Ok(elapsed) => {
-            let bare = count as f64 / elapsed.as_secs_f64();
-            println!(
-                "bare client loop (take and ack in batches of 64, no results): {bare:.0} messages/s"
-            );
-            println!("ratio: {:.2} of the bare loop", ours / bare);
-        }
-        Err(tradewind_broker::Error::Config(reason)) => println!("bare client loop: {reason}"),
-        Err(error) => return Err(error.into()),
-    }
-    broker.purge(&queue).await?;
-    Ok(())
+/// One measurement of a worker.
+#[derive(Debug)]
+struct Drain {
+    rate: f64,
+    cpu_us: f64,
+    peak_kib: u64,
 }
 
-async fn publish(
-    context: &Context,
-    broker: &dyn Broker,
-    queue: &str,
-    count: usize,
-) -> Result<Duration, Failure> {
-    broker.declare(&[queue.to_owned()]).await?;
-    let start = Instant::now();
-    for first in (0..count).step_by(BATCH) {
-        let batch = (first..count.min(first + BATCH)).map(|_| Outgoing {
-            queue: queue.to_owned(),
-            message: TaskMessage::json(TASK_NOOP, context.ids.next(), &json!([]), &json!({})),
-        });
-        for result in broker.publish_many(batch.collect()).await {
-            result?;
+impl Drain {
+    fn new(count: usize, took: Duration, cpu: Duration, peak_kib: u64) -> Self {
+        let each = |time: Duration| time.as_secs_f64() / count as f64;
+        Self { rate: 1.0 / each(took), cpu_us: each(cpu) * 1e6, peak_kib }
+    }
+
+    fn report(&self, report: &mut Report, key: &str, name: &str) {
+        let Self { rate, cpu_us, peak_kib } = self;
+        let mib = *peak_kib as f64 / 1024.0;
+        report.add(
+            &format!("{key}_per_second"),
+            rounded(*rate),
+            &format!(
+                "{name}: {rate:.0} messages/s, {cpu_us:.0} µs CPU per task, {mib:.0} MiB peak"
+            ),
+        );
+        report.add_quietly(&format!("{key}_cpu_us_per_task"), rounded(*cpu_us));
+        report.add_quietly(&format!("{key}_peak_mib"), rounded(mib));
+    }
+}
+
+pub(crate) async fn run(context: &Context, args: &FleetBenchArgs) -> Result<(), Failure> {
+    let mut report = Report::new(args.output.output);
+    let broker = context.broker().await?;
+    let results = context.results().await?;
+    let queue = fleet::queue_name(context);
+    let count = args.messages as usize;
+    report.line(&format!(
+        "bench drain: {count} no-op messages on {}, results in {}, {} slots",
+        broker.kind(),
+        results.kind(),
+        args.concurrency
+    ));
+    let message = fleet::noop(context, results.as_ref());
+    let published = fleet::publish(context, broker.as_ref(), &queue, &message, count).await?;
+    let published = count as f64 / published.as_secs_f64();
+    let line = format!("publish: {published:.0} messages/s");
+    report.add("publish_per_second", rounded(published), &line);
+    let ours = drain(context, args, &broker, &queue, count).await?;
+    ours.report(&mut report, "drain", "drain (take, run, store result, ack)");
+    match bare::run(context.config.text("broker", "url"), &format!("{queue}-bare"), count).await {
+        Ok(loops) => {
+            let bare = count as f64 / loops.drain.as_secs_f64();
+            let line = format!(
+                "bare client loop (take and ack in batches of 64, no results): {bare:.0} messages/s"
+            );
+            report.add("bare_drain_per_second", rounded(bare), &line);
+            let ratio = ours.rate / bare;
+            report.add("ratio", rounded(ratio), &format!("ratio: {ratio:.2} of the bare loop"));
+        }
+        Err(Error::Config(reason)) => report.line(&format!("bare client loop: {reason}")),
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(python) = &args.python {
+        for mode in MODES {
+            let to = (broker.as_ref(), results.as_ref());
+            let theirs = celery(context, python, mode, to, count.min(CELERY_MAX)).await?;
+            let key = format!("celery_{}", mode.name.replace(", ", "_").replace(' ', "_"));
+            theirs.report(&mut report, &key, &format!("Celery, {}", mode.name));
+            let times = ours.rate / theirs.rate;
+            report.add(&format!("times_{key}"), rounded(times), &format!("{times:.1} × Celery"));
         }
     }
-    Ok(start.elapsed())
+    report.end();
+    Ok(())
 }
 
 async fn drain(
     context: &Context,
-    args: &DrainArgs,
-    broker: Arc<dyn Broker>,
+    args: &FleetBenchArgs,
+    broker: &Arc<dyn Broker>,
     queue: &str,
-) -> Result<Duration, Failure> {
-    let mut worker_options = options::worker(context)?;
-    worker_options.queues = vec![queue.to_owned()];
-    worker_options.concurrency = u16::try_from(args.concurrency).unwrap_or(u16::MAX);
-    let api = HttpExecutionApi::new(context.config.text("execution", "api_url"), "unused")
-        .map_err(|error| Failure::usage(error.to_string()))?;
-    let deps = WorkerDeps {
-        broker: Arc::clone(&broker),
-        results: context.results().await?,
-        api: Arc::new(api),
-        clock: Arc::clone(&context.clock),
-        ids: Arc::clone(&context.ids),
-        registry: prometheus::Registry::new(),
-        runtimes: Runtimes::none(),
-        handlers: Handlers::default(),
-    };
-    let worker =
-        Worker::new(worker_options, deps).map_err(|error| Failure::usage(error.to_string()))?;
-    let shutdown = CancellationToken::new();
+    count: usize,
+) -> Result<Drain, Failure> {
+    usage::reset_own_peak();
+    let before = usage::own();
     let start = Instant::now();
-    let running = tokio::spawn(worker.run(shutdown.clone()));
-    loop {
-        let stats = broker.stats(queue).await?;
-        if stats.ready == 0 && stats.unacked == 0 {
-            break;
-        }
-        tokio::time::sleep(INTERVAL).await;
-    }
-    // Draining ends when every taken message has its result stored and is acked.
-    shutdown.cancel();
-    let report = running.await.map_err(|error| Failure::new(error.to_string()))?;
-    report.map_err(|error| Failure::new(error.to_string()))?;
-    Ok(start.elapsed())
+    let worker = LocalWorker::start(
+        context,
+        Arc::clone(broker),
+        queue,
+        args.concurrency,
+        Handlers::default(),
+    )
+    .await?;
+    fleet::drained(broker.as_ref(), queue).await?;
+    worker.stop().await?;
+    let took = start.elapsed();
+    let after = usage::own();
+    broker.purge(queue).await?;
+    Ok(Drain::new(count, took, after.cpu.saturating_sub(before.cpu), after.peak_kib))
+}
+
+/// Celery's worker on the same work, already started and warm.
+async fn celery(
+    context: &Context,
+    python: &Path,
+    mode: Mode,
+    (broker, results): (&dyn Broker, &dyn ResultBackend),
+    count: usize,
+) -> Result<Drain, Failure> {
+    let queue = fleet::queue_name(context);
+    broker.declare(std::slice::from_ref(&queue)).await?;
+    let worker = CeleryWorker::start(context, python, mode, &queue).await?;
+    let message = fleet::noop(context, results);
+    fleet::publish(context, broker, &queue, &message, WARM_UP).await?;
+    fleet::drained(broker, &queue).await?;
+    let before = worker.usage();
+    // Publishing is many times faster than Celery: the queue is full while it is measured.
+    let start = Instant::now();
+    fleet::publish(context, broker, &queue, &message, count).await?;
+    fleet::drained(broker, &queue).await?;
+    let took = start.elapsed();
+    let after = worker.usage();
+    worker.stop().await?;
+    Ok(Drain::new(count, took, after.cpu.saturating_sub(before.cpu), after.peak_kib))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::keys::{self, KEYS, Key, Kind};
+use super::tables::{RouteEntry, TABLES, TableEntry};
 use super::value::{check, redact};
 use super::{Config, ConfigError, Setting};
 
@@ -14,10 +15,19 @@ pub(crate) struct Inputs {
     pub(crate) home: PathBuf,
     /// The file and its text, if there is one.
     pub(crate) file: Option<(PathBuf, String)>,
+    /// Values that only take the place of defaults: section, key, value, and what they come from.
+    pub(crate) fallbacks: Vec<(&'static str, &'static str, &'static str, &'static str)>,
     /// The environment.
     pub(crate) env: BTreeMap<String, String>,
     /// Flags: (section, key, flag as typed, value).
     pub(crate) flags: Vec<(&'static str, &'static str, &'static str, String)>,
+}
+
+/// What a file holds besides single values.
+#[derive(Debug, Default)]
+struct FileParts {
+    routes: Vec<RouteEntry>,
+    tables: Vec<TableEntry>,
 }
 
 type Settings = BTreeMap<(&'static str, &'static str), Setting>;
@@ -25,17 +35,21 @@ type Settings = BTreeMap<(&'static str, &'static str), Setting>;
 /// Merges and checks all layers.
 pub(crate) fn load(inputs: &Inputs) -> Result<Config, ConfigError> {
     let mut settings = defaults(inputs);
-    let routes = match &inputs.file {
+    for (section, name, text, source) in &inputs.fallbacks {
+        set(&mut settings, find(section, name, source)?, (*text).to_owned(), (*source).to_owned())?;
+    }
+    let file = match &inputs.file {
         Some((path, text)) => read_file(&path.display().to_string(), text, &mut settings)?,
-        None => Vec::new(),
+        None => FileParts::default(),
     };
-    let unknown_airflow = read_airflow_env(inputs, &mut settings)?;
+    let unknown_airflow = read_foreign_env(inputs, &mut settings)?;
     read_own_env(inputs, &mut settings)?;
     for (section, name, flag, text) in &inputs.flags {
         let key = find(section, name, flag)?;
         set(&mut settings, key, text.clone(), (*flag).to_owned())?;
     }
-    Ok(Config { home: inputs.home.clone(), settings, routes, unknown_airflow })
+    let FileParts { routes, tables } = file;
+    Ok(Config { home: inputs.home.clone(), settings, routes, tables, unknown_airflow })
 }
 
 fn defaults(inputs: &Inputs) -> Settings {
@@ -76,7 +90,7 @@ fn find(section: &str, name: &str, source: &str) -> Result<&'static Key, ConfigE
         let hint = if near.is_empty() {
             let mut sections: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
             sections.dedup();
-            format!("known sections: {}, routes", sections.join(", "))
+            format!("known sections: {}, routes, {}", sections.join(", "), TABLES.join(", "))
         } else {
             format!("keys of [{section}]: {}", near.join(", "))
         };
@@ -84,38 +98,27 @@ fn find(section: &str, name: &str, source: &str) -> Result<&'static Key, ConfigE
     })
 }
 
-fn read_file(
-    path: &str,
-    text: &str,
-    settings: &mut Settings,
-) -> Result<Vec<(String, String)>, ConfigError> {
+fn read_file(path: &str, text: &str, settings: &mut Settings) -> Result<FileParts, ConfigError> {
     let table: toml::Table =
         toml::from_str(text).map_err(|e| ConfigError(format!("{path}: not valid TOML: {e}")))?;
-    let mut routes = Vec::new();
-    for (section, value) in &table {
+    let mut parts = FileParts::default();
+    for (section, value) in table {
         let toml::Value::Table(entries) = value else {
             return Err(ConfigError(format!("{path}: {section} must be a [section]")));
         };
         for (name, value) in entries {
-            if section == "routes" {
-                routes.push((name.clone(), route(path, name, value)?));
-                continue;
-            }
             let source = format!("{path} [{section}] {name}");
-            let key = find(section, name, path)?;
-            set(settings, key, plain(key, value, &source)?, source)?;
+            if section == "routes" {
+                parts.routes.push(RouteEntry::read(&source, &name, &value)?);
+            } else if let Some(section) = TABLES.iter().find(|known| **known == section) {
+                parts.tables.push(TableEntry { section, name, value, source });
+            } else {
+                let key = find(&section, &name, path)?;
+                set(settings, key, plain(key, &value, &source)?, source)?;
+            }
         }
     }
-    Ok(routes)
-}
-
-fn route(path: &str, pattern: &str, value: &toml::Value) -> Result<String, ConfigError> {
-    match value.as_str() {
-        Some(queue) if !queue.is_empty() => Ok(queue.to_owned()),
-        _ => Err(ConfigError(format!(
-            "{path} [routes] {pattern:?} must name a queue, as in \"etl.*\" = \"heavy\""
-        ))),
-    }
+    Ok(parts)
 }
 
 fn plain(key: &Key, value: &toml::Value, source: &str) -> Result<String, ConfigError> {
@@ -134,12 +137,13 @@ fn plain(key: &Key, value: &toml::Value, source: &str) -> Result<String, ConfigE
     }
 }
 
-/// Airflow's names: the ones that mean something here are taken, the rest is returned.
-fn read_airflow_env(inputs: &Inputs, settings: &mut Settings) -> Result<Vec<String>, ConfigError> {
+/// Names of Airflow, Celery and Flower: those that mean something here are taken, the rest of
+/// Airflow's is returned.
+fn read_foreign_env(inputs: &Inputs, settings: &mut Settings) -> Result<Vec<String>, ConfigError> {
     let mut known = Vec::new();
     for key in KEYS {
         // The first name listed is the newest one and wins.
-        for name in key.airflow.iter().rev() {
+        for name in key.aliases.iter().rev() {
             if let Some(text) = inputs.env.get(*name) {
                 let text = translate(key, text);
                 set(settings, key, text, format!("environment {name}"))?;
@@ -154,12 +158,14 @@ fn read_airflow_env(inputs: &Inputs, settings: &mut Settings) -> Result<Vec<Stri
     Ok(unknown.cloned().collect())
 }
 
-/// Airflow spells some URLs its own way: `db+postgresql+psycopg2://` is a result backend in Postgres.
-fn translate(key: &Key, text: &str) -> String {
+/// Others spell some URLs their own way: `db+postgresql+psycopg2://` is a result backend in Postgres,
+/// and Celery takes `rpc` alone.
+pub(crate) fn translate(key: &Key, text: &str) -> String {
     match (key.section, text.split_once("://")) {
         ("results", Some((scheme, rest))) if scheme.starts_with("db+postgresql") => {
             format!("postgresql://{rest}")
         }
+        ("results", None) if text == "rpc" => "rpc://".to_owned(),
         _ => text.to_owned(),
     }
 }
@@ -188,7 +194,7 @@ mod tests {
             home: PathBuf::from("/h"),
             file: Some((PathBuf::from("tradewind.toml"), file.to_owned())),
             env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            flags: Vec::new(),
+            ..Inputs::default()
         }
     }
 
@@ -234,7 +240,8 @@ mod tests {
     fn routes_keep_their_order_and_unknown_airflow_names_are_listed() {
         let file = "[routes]\n\"z.*\" = \"one\"\n\"a.*\" = \"two\"\n";
         let config = load(&inputs(file, &[("AIRFLOW__SMTP__HOST", "x")])).expect("valid");
-        let patterns: Vec<&str> = config.routes.iter().map(|(p, _)| p.as_str()).collect();
+        let patterns: Vec<&str> =
+            config.routes.iter().map(|route| route.pattern.as_str()).collect();
         assert_eq!(patterns, ["z.*", "a.*"]);
         assert_eq!(config.unknown_airflow, ["AIRFLOW__SMTP__HOST"]);
     }

@@ -1,17 +1,19 @@
-//! Configuration: defaults, then `tradewind.toml`, then Airflow's environment names, then
-//! `TRADEWIND__SECTION__KEY`, then flags. Every value remembers where it came from, and every refusal
+//! Configuration: defaults, then `tradewind.toml`, then environment names of Airflow, Celery and Flower,
+//! then `TRADEWIND__SECTION__KEY`, then flags. Every value remembers where it came from, and every refusal
 //! names the key, that source and the valid forms.
 
 mod keys;
 mod load;
+mod tables;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use keys::KEYS;
 pub(crate) use load::{Inputs, load};
+pub(crate) use tables::RouteEntry;
 pub(crate) use value::{redact, redact_url};
 
 /// A refused configuration. The text is complete: key, source, what was wrong, valid forms.
@@ -31,8 +33,10 @@ pub(crate) struct Setting {
 pub(crate) struct Config {
     pub(crate) home: PathBuf,
     settings: BTreeMap<(&'static str, &'static str), Setting>,
-    /// `[routes]`: pattern and queue, in file order.
-    pub(crate) routes: Vec<(String, String)>,
+    /// `[routes]`, in file order.
+    pub(crate) routes: Vec<RouteEntry>,
+    /// `[tasks."name"]` and `[beat."name"]`, in file order.
+    tables: Vec<tables::TableEntry>,
     /// Airflow variables that mean nothing here; listed once at start.
     pub(crate) unknown_airflow: Vec<String>,
 }
@@ -72,6 +76,55 @@ impl Config {
 
     pub(crate) fn list(&self, section: &str, name: &str) -> Vec<String> {
         split_list(self.text(section, name))
+    }
+
+    /// Every `[section."name"]` of a section that holds tables, read as a `T`.
+    pub(crate) fn tables<T: serde::de::DeserializeOwned>(
+        &self,
+        section: &str,
+    ) -> Result<Vec<(String, T)>, ConfigError> {
+        let entries = self.tables.iter().filter(|entry| entry.section == section);
+        entries.map(|entry| Ok((entry.name.clone(), entry.read()?))).collect()
+    }
+
+    /// `MAX,MIN`, or none when unset.
+    pub(crate) fn range(&self, section: &str, name: &str) -> Option<(u16, u16)> {
+        value::parse_range(self.optional(section, name)?)
+    }
+
+    /// A number of seconds where 0 stands for none.
+    pub(crate) fn seconds_or_none(&self, section: &str, name: &str) -> Option<Duration> {
+        Some(self.seconds(section, name)).filter(|limit| !limit.is_zero())
+    }
+
+    /// Where fleet-wide facts are kept: as set, or the first of results and broker that can.
+    pub(crate) fn state_url(&self) -> String {
+        if let Some(url) = self.optional("state", "url") {
+            return url.to_owned();
+        }
+        let can = |url: &str| {
+            let scheme = url.split("://").next().unwrap_or_default();
+            let scheme = scheme.trim_start_matches("db+");
+            scheme.starts_with("postgres") || scheme.starts_with("redis")
+        };
+        let candidates = [self.results_url(), self.text("broker", "url").to_owned()];
+        candidates.into_iter().find(|url| can(url)).unwrap_or_else(|| "memory://".to_owned())
+    }
+
+    /// What a worker consumes: the listed queues but the excluded ones.
+    pub(crate) fn worker_queues(&self) -> Vec<String> {
+        let excluded = self.list("worker", "exclude_queues");
+        let mut queues = self.list("worker", "queues");
+        queues.retain(|queue| !excluded.contains(queue));
+        queues
+    }
+
+    /// Every queue that the configuration names, for commands that are told none.
+    pub(crate) fn queues(&self) -> BTreeSet<String> {
+        let mut queues: BTreeSet<String> = self.list("worker", "queues").into_iter().collect();
+        queues.insert(self.text("broker", "default_queue").to_owned());
+        queues.extend(self.routes.iter().filter_map(|route| route.queue().map(str::to_owned)));
+        queues
     }
 
     /// The result backend's URL: as set, or what fits the broker.

@@ -24,8 +24,19 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), String> {
                 Err(format!("one of {}", words.join(", ")))
             }
         }
+        Kind::Range => parse_range(text)
+            .map(|_| ())
+            .ok_or_else(|| "MAX,MIN with a maximum of 1 to 10000, as in 16,2".to_owned()),
         Kind::Url(schemes) => check_url(schemes, text),
     }
+}
+
+/// Reads `MAX,MIN` or `MAX`: (max, min).
+pub(crate) fn parse_range(text: &str) -> Option<(u16, u16)> {
+    let (first, second) = text.split_once(',').unwrap_or((text, "1"));
+    let (first, second) = (first.trim().parse().ok()?, second.trim().parse().ok()?);
+    let (max, min): (u16, u16) = if first >= second { (first, second) } else { (second, first) };
+    (1..=10_000).contains(&max).then_some((max, min))
 }
 
 fn check_url(schemes: &[&str], text: &str) -> Result<(), String> {
@@ -110,5 +121,8 @@ mod tests {
         assert!(check(Kind::OneOf(&["a"]), "b").is_err());
         assert_eq!(parse_bool(" On "), Some(true));
         assert_eq!(parse_bool("maybe"), None);
+        assert_eq!(parse_range("2, 8"), Some((8, 2)));
+        assert_eq!(parse_range("8"), Some((8, 1)));
+        assert!(check(Kind::Range, "0,0").is_err());
     }
 }

@@ -2,7 +2,9 @@
 
 pub(crate) mod any_queue;
 pub(crate) mod api_heartbeat;
+pub(crate) mod beat;
 pub(crate) mod embedded;
+pub(crate) mod flower;
 pub(crate) mod guard;
 pub(crate) mod local_api;
 pub(crate) mod ops;

@@ -6,6 +6,7 @@ use tradewind_scheduler::{Route, SchedulerOptions};
 use tradewind_web::{ExecutionOptions, Token, WebOptions};
 use tradewind_worker::WorkerOptions;
 
+use crate::config::RouteEntry;
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -28,21 +29,26 @@ pub(crate) fn scheduler(context: &Context) -> Result<SchedulerOptions, Failure> 
         lost_max: number(context, "scheduler", "lost_max")?,
         parallelism: number(context, "core", "parallelism")?,
         default_pool_slots: config.int("core", "default_pool_slots"),
-        routes: config.routes.iter().map(|(pattern, queue)| route(pattern, queue)).collect(),
+        routes: config.routes.iter().filter_map(route).collect(),
         hostname: config.hostname(),
         ..SchedulerOptions::default()
     })
 }
 
-/// A pattern with a dot, or `*`, is one over `dag_id.task_id`; any other names operators.
-fn route(pattern: &str, queue: &str) -> Route {
+/// A pattern with a dot, or `*`, is one over `dag_id.task_id`; any other names operators. Routes to
+/// exchanges and regular expressions are for fleet tasks only.
+fn route(entry: &RouteEntry) -> Option<Route> {
+    let (pattern, queue) = (entry.pattern.as_str(), entry.queue()?);
+    if pattern.starts_with("re:") {
+        return None;
+    }
     let over_tasks = pattern.contains('.') || pattern == "*";
     let (task, operator) = if over_tasks {
         (Some(pattern.to_owned()), None)
     } else {
         (None, Some(pattern.to_owned()))
     };
-    Route { task, operator, queue: queue.to_owned() }
+    Some(Route { task, operator, queue: queue.to_owned() })
 }
 
 pub(crate) fn worker(context: &Context) -> Result<WorkerOptions, Failure> {
@@ -52,12 +58,13 @@ pub(crate) fn worker(context: &Context) -> Result<WorkerOptions, Failure> {
     let defaults = WorkerOptions::default();
     Ok(WorkerOptions {
         name: config.optional("worker", "name").map_or(defaults.name.clone(), str::to_owned),
-        queues: config.list("worker", "queues"),
+        queues: config.worker_queues(),
         concurrency: number(context, "worker", "concurrency")?,
         dags_folder: config.path("core", "dags_folder"),
         python: PathBuf::from(config.text("core", "python")),
         python_path: Some(context.python_path()?),
         grace_seconds: config.seconds("worker", "grace").as_secs(),
+        result_ttl_seconds: config.seconds("results", "ttl").as_secs().max(1),
         heartbeat_interval_ms: u64::try_from(heartbeat).unwrap_or(2000),
         ..defaults
     })

@@ -6,10 +6,11 @@ use tracing::info;
 use tradewind_worker::{Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps};
 
 use super::{ops, options, signals};
+use crate::args::WorkerArgs;
 use crate::context::Context;
 use crate::failure::Failure;
 
-pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context, _args: &WorkerArgs) -> Result<(), Failure> {
     context.require_shared("worker", false)?;
     let token = context.execution_token()?;
     let api = HttpExecutionApi::new(context.config.text("execution", "api_url"), &token)
@@ -32,7 +33,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let shutdown = signals::shutdown()?;
     let mut handle = worker.handle();
     ops::serve(context, "worker", registry, handle_readiness(&handle), shutdown.clone()).await?;
-    let queues = context.config.list("worker", "queues").join(",");
+    let queues = context.config.worker_queues().join(",");
     tokio::spawn(async move {
         if handle.ready().await {
             info!(queues, "worker ready");

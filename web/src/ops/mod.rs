@@ -62,8 +62,13 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
 
 /// What several parts of one process keep, as one exposition: a name may appear only once in it.
 pub(crate) fn gather(registries: &[Registry]) -> Vec<MetricFamily> {
+    merge(registries.iter().flat_map(Registry::gather))
+}
+
+/// Families of one name become one. Of two series with the same labels the first counts, unless it is zero.
+pub(crate) fn merge(families: impl IntoIterator<Item = MetricFamily>) -> Vec<MetricFamily> {
     let mut merged: BTreeMap<String, MetricFamily> = BTreeMap::new();
-    for family in registries.iter().flat_map(Registry::gather) {
+    for family in families {
         match merged.entry(family.name().to_owned()) {
             Entry::Vacant(entry) => {
                 entry.insert(family);

@@ -67,10 +67,9 @@ struct Facts {
 impl Scraper {
     pub(crate) async fn answer(&self) -> Response {
         let mut families = super::gather(&self.registries);
-        let kept: BTreeSet<String> = families.iter().map(|f| f.name().to_owned()).collect();
         match self.look().await {
             // A gauge that the process keeps itself wins: a name may appear only once.
-            Ok(looked) => families.extend(looked.into_iter().filter(|f| !kept.contains(f.name()))),
+            Ok(looked) => families = super::merge(families.into_iter().chain(looked)),
             Err(error) => tracing::error!(%error, "cannot compose metrics"),
         }
         super::exposition(&families)

@@ -1,10 +1,18 @@
-//! The command line, with Airflow's and Celery's spellings.
+//! The command line, with Airflow's spellings; Celery's are translated into it (`crate::celery`).
+
+mod bench;
+mod fleet;
+mod workers;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
+
+pub(crate) use bench::*;
+pub(crate) use fleet::*;
+pub(crate) use workers::*;
 
 /// Workflow orchestrator and task-queue worker fleet in one binary.
 #[derive(Debug, Parser)]
@@ -16,8 +24,20 @@ pub(crate) struct Cli {
     /// Configuration file [default: tradewind.toml in the home folder]
     #[arg(long, global = true, env = "TRADEWIND_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Values that Celery's spelling brings along: defaults that it changes, flags of its own
+    #[arg(skip)]
+    pub(crate) celery: Celery,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What a command line in Celery's spelling says besides a command of ours.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Celery {
+    /// Other defaults: section, key, value, source.
+    pub(crate) fallbacks: Vec<(&'static str, &'static str, &'static str, &'static str)>,
+    /// Settings given by its global options: section, key, option, value.
+    pub(crate) flags: Vec<(&'static str, &'static str, &'static str, String)>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -27,7 +47,11 @@ pub(crate) enum Command {
     /// Move runs forward: parse DAG files, create runs, plan, publish, take results
     Scheduler(DagsFolderArgs),
     /// Consume queues and run tasks
-    Worker(WorkerArgs),
+    Worker(Box<WorkerArgs>),
+    /// Send periodic tasks when they are due
+    Beat(BeatArgs),
+    /// Monitor of the fleet: Flower's API and metrics, stand-alone
+    Flower(FlowerArgs),
     /// Pages, health, metrics, and the execution API for workers
     #[command(alias = "webserver", alias = "api-server")]
     Web(WebArgs),
@@ -46,9 +70,25 @@ pub(crate) enum Command {
     /// Variables that DAGs read
     #[command(subcommand)]
     Variables(VariablesCommand),
+    /// Fleet tasks: send one, read its result, revoke it
+    #[command(subcommand)]
+    Task(TaskCommand),
     /// Task queues
     #[command(subcommand)]
     Queues(QueuesCommand),
+    /// Dead letters: messages that were given up, with the reason
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Ask workers what they do
+    Inspect(InspectArgs),
+    /// Tell workers what to do
+    Control(ControlArgs),
+    /// Which workers are online
+    Status(StatusArgs),
+    /// Print the fleet's events as they happen
+    Events(EventsArgs),
+    /// Drop all messages that wait in queues
+    Purge(PurgeArgs),
     /// Configuration in force
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -81,21 +121,6 @@ pub(crate) struct WebArgs {
     /// Port to listen on; 0 = any free one
     #[arg(short, long)]
     pub(crate) port: Option<String>,
-    #[command(flatten)]
-    pub(crate) dags: DagsFolderArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WorkerArgs {
-    /// Queues to consume, separated by commas
-    #[arg(short = 'Q', short_alias = 'q', long)]
-    pub(crate) queues: Option<String>,
-    /// Tasks run at once
-    #[arg(short, long)]
-    pub(crate) concurrency: Option<String>,
-    /// Worker name; %h = host name
-    #[arg(short = 'n', long = "name", alias = "hostname", alias = "celery-hostname")]
-    pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) dags: DagsFolderArgs,
 }
@@ -262,15 +287,6 @@ pub(crate) enum VariablesCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum QueuesCommand {
-    /// List queues with their depth
-    List {
-        #[command(flatten)]
-        output: OutputArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Print every key, its value and where it came from
     List {
@@ -279,38 +295,4 @@ pub(crate) enum ConfigCommand {
     },
     /// Print one value
     GetValue { section: String, key: String },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// Time from an upstream's end to its downstream's start, and the fan-out rate
-    Hop(HopArgs),
-    /// No-op messages per second, beside a bare client loop on the same broker
-    Drain(DrainArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct HopArgs {
-    /// Tasks in the chain
-    #[arg(long, default_value_t = 50)]
-    pub(crate) tasks: u32,
-    /// Runs of each chain
-    #[arg(long, default_value_t = 3)]
-    pub(crate) runs: u32,
-    /// Width of the fan-out; 0 = none
-    #[arg(long, default_value_t = 1000)]
-    pub(crate) fan_out: u32,
-    /// Task instances run at once
-    #[arg(long, default_value_t = 16)]
-    pub(crate) concurrency: u32,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DrainArgs {
-    /// Messages
-    #[arg(long, default_value_t = 20_000)]
-    pub(crate) messages: u32,
-    /// Tasks run at once
-    #[arg(long, default_value_t = 64)]
-    pub(crate) concurrency: u32,
 }

@@ -1,0 +1,123 @@
+//! `dlq list | show | replay | drop`: messages that were given up.
+
+use serde_json::{Value, json};
+use tradewind_broker::{Broker, DeadLetter, Selection};
+use tradewind_proto::message::TaskMessage;
+use tradewind_proto::names::{DEAD_LETTER_SUFFIX, HEADER_DEAD_ID};
+
+use super::time;
+use crate::args::DlqSelectArgs;
+use crate::failure::Failure;
+use crate::output::{Format, print, row};
+
+/// Letters read per call while one is looked for.
+const PAGE: usize = 200;
+/// Letters looked at for `show`, at most.
+const SHOW_MAX: usize = 10_000;
+/// Bytes of a body that are shown.
+const BODY_SHOWN_MAX: usize = 64 * 1024;
+
+pub(crate) async fn list(
+    broker: &dyn Broker,
+    queue: &str,
+    limit: usize,
+    after: Option<&str>,
+    format: Format,
+) -> Result<(), Failure> {
+    let letters = broker.dead_letters(queue, limit, after).await?;
+    let rows: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            row([
+                ("id", json!(letter.id)),
+                ("task", json!(letter.task)),
+                ("task_id", json!(letter.task_id)),
+                ("queue", json!(letter.queue)),
+                ("at", time(letter.at)),
+                ("bytes", json!(letter.bytes)),
+                ("reason", json!(letter.reason)),
+            ])
+        })
+        .collect();
+    Ok(print(format, &["id", "task", "task_id", "queue", "at", "bytes", "reason"], &rows)?)
+}
+
+pub(crate) async fn show(broker: &dyn Broker, queue: &str, id: &str) -> Result<(), Failure> {
+    let letter = find(broker, queue, id).await?;
+    let message = message(broker, queue, &letter).await?;
+    let mut shown = json!({
+        "id": letter.id, "task": letter.task, "task_id": letter.task_id, "queue": letter.queue,
+        "at": time(letter.at), "reason": letter.reason, "bytes": letter.bytes,
+    });
+    if let Some(message) = message {
+        shown["content_type"] = json!(message.content_type);
+        shown["headers"] = Value::Object(message.headers.clone());
+        let body = &message.body[..message.body.len().min(BODY_SHOWN_MAX)];
+        // JSON is shown as such; of anything else what can be read.
+        shown["body"] = serde_json::from_slice(&message.body)
+            .unwrap_or_else(|_| json!(String::from_utf8_lossy(body)));
+    }
+    println!("{}", serde_json::to_string_pretty(&shown).unwrap_or_default());
+    Ok(())
+}
+
+async fn find(broker: &dyn Broker, queue: &str, id: &str) -> Result<DeadLetter, Failure> {
+    let mut after: Option<String> = None;
+    let mut seen = 0;
+    while seen < SHOW_MAX {
+        let letters = broker.dead_letters(queue, PAGE, after.as_deref()).await?;
+        let Some(last) = letters.last() else { break };
+        seen += letters.len();
+        after = Some(last.id.clone());
+        let full = letters.len() == PAGE;
+        let named = |letter: &DeadLetter| letter.id == id || letter.task_id.as_deref() == Some(id);
+        if let Some(found) = letters.into_iter().find(named) {
+            return Ok(found);
+        }
+        if !full {
+            break;
+        }
+    }
+    Err(Failure::not_found(format!(
+        "queue {queue:?} has no dead letter {id:?}; `tradewind dlq list {queue}` lists them"
+    )))
+}
+
+/// The message of a letter; none if it is far behind or was no message.
+async fn message(
+    broker: &dyn Broker,
+    queue: &str,
+    letter: &DeadLetter,
+) -> Result<Option<TaskMessage>, Failure> {
+    let plain = queue.strip_suffix(DEAD_LETTER_SUFFIX).unwrap_or(queue);
+    let messages = broker.peek(&format!("{plain}{DEAD_LETTER_SUFFIX}"), SHOW_MAX).await?;
+    Ok(messages.into_iter().find(|message| {
+        let own = message.header_str(HEADER_DEAD_ID);
+        own == Some(&letter.id) || (own.is_none() && message.id() == letter.task_id.as_deref())
+    }))
+}
+
+pub(crate) async fn replay(broker: &dyn Broker, args: &DlqSelectArgs) -> Result<(), Failure> {
+    let count = broker.replay(&args.queue, &selection(args)).await?;
+    ended("put back", args, count)
+}
+
+pub(crate) async fn drop_letters(broker: &dyn Broker, args: &DlqSelectArgs) -> Result<(), Failure> {
+    let count = broker.drop_dead(&args.queue, &selection(args)).await?;
+    ended("removed", args, count)
+}
+
+fn selection(args: &DlqSelectArgs) -> Selection {
+    if args.all { Selection::All } else { Selection::ids(args.ids.iter().cloned()) }
+}
+
+fn ended(what: &str, args: &DlqSelectArgs, count: u64) -> Result<(), Failure> {
+    if count == 0 && !args.all {
+        return Err(Failure::not_found(format!(
+            "queue {:?} has no such dead letter; `tradewind dlq list {}` lists them",
+            args.queue, args.queue
+        )));
+    }
+    println!("{count} dead letter{} {what}", if count == 1 { "" } else { "s" });
+    Ok(())
+}
