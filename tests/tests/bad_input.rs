@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tradewind_broker::client::{Client, ClientOptions};
+use tradewind_broker::client::{Client, ClientOptions, TaskCall};
 use tradewind_services::{Rabbit, Redis, RedisOptions};
 use tradewind_tests::celery::Setting;
 use tradewind_tests::fuzz::fuzz;
@@ -29,8 +29,8 @@ async fn a_message_that_kills_its_workers_is_quarantined() {
     options.result_url = Some(setting.results.clone());
     options.default_queue = setting.queue.clone();
     let client = Client::connect(options).await.expect("a client");
-    client.send("fleet.die").await.expect("sent");
-    let good = client.send("fleet.noop").await.expect("sent");
+    client.send(TaskCall::new("fleet.die")).await.expect("sent");
+    let good = client.send(TaskCall::new("fleet.noop")).await.expect("sent");
     let deadline = std::time::Instant::now() + Duration::from_secs(120);
     let mut deaths = 0;
     let mut worker = setting.rust_worker("celery@rust", &[("FLEET_LEASE_MS", "1000")]);
