@@ -7,7 +7,6 @@ pub mod bare;
 pub mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-#[allow(dead_code, reason = "the drivers with a server come next")]
 pub mod control;
 pub mod coordination;
 mod dead;

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::buffer::Buffer;
 use super::lamport::Lamport;
 use super::stream::{BufferedEvents, BufferedMailbox, COMMANDS_MAX};
-use super::wire::{self, Command, Parcel};
-use super::{BusOptions, ControlBus, EventStream, Mailbox, REPLIES_MAX, Reply};
+use super::wire::{self, Parcel};
+use super::{BusOptions, ControlBus, EventStream, Mailbox, REPLIES_MAX, Reply, refused};
 use crate::{Error, control::address};
 
 /// An in-process control bus. Clones share it.
@@ -78,9 +78,7 @@ impl Shared {
                 &*self.clock,
             );
             match (buffer.upgrade(), read) {
-                (Some(buffer), Ok(Command::Fresh(request)))
-                    if address::is_meant(&request, node) =>
-                {
+                (Some(buffer), Ok(Some(request))) if address::is_meant(&request, node) => {
                     buffer.push(vec![request], parcel.body.len());
                 }
                 _ => {}
@@ -88,10 +86,6 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-fn refused(what: &str, reason: String) -> Error {
-    Error::Refused { service: "the control bus", what: what.to_owned(), reason }
 }
 
 impl MemoryBus {

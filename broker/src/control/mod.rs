@@ -12,6 +12,8 @@ mod lamport;
 mod memory;
 mod open;
 mod options;
+mod rabbitmq;
+mod redis;
 mod stream;
 mod wire;
 
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tradewind_proto::celery::{ControlRequest, Event};
+use tradewind_proto::celery::{ControlRequest, Event, ReplyTo};
 
 use crate::Error;
 
@@ -30,6 +32,8 @@ pub use options::BusOptions;
 
 /// Replies that one question collects at most.
 const REPLIES_MAX: usize = 10_000;
+/// Questions at a time; each holds a connection or channel, and further ones wait.
+const ASKING_MAX: usize = 32;
 
 /// One node's answer to a command.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,4 +98,17 @@ pub trait EventStream: fmt::Debug + Send {
 pub trait Mailbox: fmt::Debug + Send {
     /// Waits for the next command. Expired and foreign ones are skipped. Cancel-safe.
     async fn next(&mut self) -> Result<ControlRequest, Error>;
+}
+
+fn refused(what: &str, reason: String) -> Error {
+    Error::Refused { service: "the control bus", what: what.to_owned(), reason }
+}
+
+/// Replies go to the fleet's own exchange, wherever a command asks for them.
+fn check_reply_to(reply_to: &ReplyTo, exchange: &str) -> Result<(), Error> {
+    if reply_to.exchange == exchange {
+        return Ok(());
+    }
+    let asked = &reply_to.exchange;
+    Err(refused("a reply", format!("to exchange {asked:?}; replies go to {exchange:?}")))
 }

@@ -6,6 +6,8 @@ use tradewind_proto::clock::SharedClock;
 use url::Url;
 
 use super::memory::MemoryBus;
+use super::rabbitmq::RabbitBus;
+use super::redis::RedisBus;
 use super::{BusOptions, ControlBus};
 use crate::Error;
 
@@ -29,9 +31,42 @@ pub async fn open_bus(
     };
     match parsed.scheme() {
         "memory" => Ok(Arc::new(MemoryBus::with_options(options, clock))),
+        "redis" | "rediss" => Ok(Arc::new(RedisBus::new(&parsed, options, clock)?)),
+        "amqp" | "amqps" | "pyamqp" => Ok(Arc::new(RabbitBus::new(&parsed, options, clock)?)),
         other => Err(Error::Config(format!(
             "the broker URL has the scheme {other:?}, which no control bus serves; \
              valid forms: {FORMS}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tradewind_proto::clock::SystemClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn refusals_name_the_valid_forms_and_buses_hide_the_password() {
+        let open =
+            async |url: &str| open_bus(url, &BusOptions::default(), Arc::new(SystemClock)).await;
+        for url in ["sqs://u:hunter2@h/1", "hunter2", "amqp://u:hunter2@host:nope/"] {
+            let text = open(url).await.expect_err("a refusal").to_string();
+            assert!(text.contains("amqp://") && !text.contains("hunter2"), "{text}");
+        }
+        for (url, kind) in [
+            ("memory://", "memory"),
+            ("redis://u:hunter2@127.0.0.1:1/3", "redis"),
+            ("pyamqp://u:hunter2@127.0.0.1:1//", "rabbitmq"),
+        ] {
+            let bus = open(url).await.expect("a bus");
+            assert_eq!(bus.kind(), kind);
+            let shown = format!("{bus:?}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+            if kind != "memory" {
+                let text = bus.subscribe_events().await.expect_err("no server").to_string();
+                assert!(!text.contains("hunter2"), "{text}");
+            }
+        }
     }
 }

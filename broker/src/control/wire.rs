@@ -96,34 +96,25 @@ pub(super) fn command(
     Ok(parcel(String::new(), headers, &body))
 }
 
-/// What a received command is.
-#[derive(Debug, PartialEq)]
-pub(super) enum Command {
-    /// To be looked at.
-    Fresh(ControlRequest),
-    /// Its sender has given up long ago.
-    Late,
-}
-
-/// A command out of a message.
+/// A command out of a message; none when its sender has given up long ago.
 pub(super) fn read_command(
     headers: &Map<String, Value>,
     content_type: &str,
     body: &[u8],
     lamport: &Lamport,
     clock: &dyn Clock,
-) -> Result<Command, String> {
+) -> Result<Option<ControlRequest>, String> {
     lamport.adjust(headers.get("clock").and_then(Value::as_u64).unwrap_or(0));
     let expires = headers.get("expires").and_then(Value::as_f64).unwrap_or(0.0);
     if expires > 0.0 && seconds(clock) > expires + CLOCK_SKEW.as_secs_f64() {
-        return Ok(Command::Late);
+        return Ok(None);
     }
     let mut body = json_of(content_type, body)?;
     if let Some(body) = body.as_object_mut() {
         // Python takes null for no arguments.
         body.retain(|name, value| name != "arguments" || !value.is_null());
     }
-    serde_json::from_value(body).map(Command::Fresh).map_err(|error| format!("no command: {error}"))
+    serde_json::from_value(body).map(Some).map_err(|error| format!("no command: {error}"))
 }
 
 /// A reply as a message.
@@ -233,7 +224,7 @@ mod tests {
         let body = br#"{"method": "ping", "arguments": null, "destination": null}"#;
         let headers = Map::from_iter([("clock".to_owned(), json!(40))]);
         let read = read_command(&headers, CONTENT_TYPE, body, &lamport, &SystemClock);
-        assert_eq!(read, Ok(Command::Fresh(request)));
+        assert_eq!(read, Ok(Some(request)));
         assert_eq!(lamport.forward(), 41);
     }
 
@@ -251,8 +242,8 @@ mod tests {
         let read = |now| {
             read_command(&headers, CONTENT_TYPE, body, &Lamport::default(), &At(now)).expect("read")
         };
-        assert!(matches!(read(1_050), Command::Fresh(_)));
-        assert_eq!(read(1_100), Command::Late);
+        assert!(read(1_050).is_some());
+        assert_eq!(read(1_100), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ const REPLY_SUCCESS: u16 = 200;
 const CHANNELS_MAX: u32 = 1_500;
 
 /// One connection to the server, named for its purpose in the server's own tools.
-pub(super) struct Link {
+pub(crate) struct Link {
     uri: AMQPUri,
     name: &'static str,
     connect_timeout: Duration,
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Link {
 }
 
 /// Reads a broker URL; `pyamqp` is Celery's spelling of `amqp`, and no path means vhost `/`.
-pub(super) fn parse(url: &Url, options: &BrokerOptions) -> Result<AMQPUri, Error> {
+pub(crate) fn parse(url: &Url, options: &BrokerOptions) -> Result<AMQPUri, Error> {
     let text = url.as_str();
     let text = text.strip_prefix("py").unwrap_or(text);
     let mut uri = AMQPUri::from_str(text).map_err(|_| {
@@ -67,7 +67,7 @@ pub(super) fn parse(url: &Url, options: &BrokerOptions) -> Result<AMQPUri, Error
 }
 
 impl Link {
-    pub(super) fn new(uri: AMQPUri, name: &'static str, options: &BrokerOptions) -> Self {
+    pub(crate) fn new(uri: AMQPUri, name: &'static str, options: &BrokerOptions) -> Self {
         Self {
             uri,
             name,
@@ -78,7 +78,7 @@ impl Link {
     }
 
     /// Opens a channel, connecting first if there is no live connection.
-    pub(super) async fn channel(&self) -> Result<Channel, Error> {
+    pub(crate) async fn channel(&self) -> Result<Channel, Error> {
         let mut slot = self.connection.lock().await;
         // One that has no numbers left lives on until its last channel is gone.
         let mut opened = match slot.take().filter(Opened::usable) {
@@ -104,7 +104,7 @@ impl Link {
     }
 
     /// Waits for an answer of the server, but not for ever.
-    pub(super) async fn limited<T>(
+    pub(crate) async fn limited<T>(
         &self,
         what: &str,
         call: impl Future<Output = lapin::Result<T>>,
@@ -117,7 +117,7 @@ impl Link {
         }
     }
 
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         if let Some(opened) = self.connection.lock().await.take() {
             // A connection that is broken already needs no farewell.
             let farewell = opened.connection.close(REPLY_SUCCESS, "closed".into());
@@ -126,11 +126,11 @@ impl Link {
     }
 }
 
-pub(super) fn unavailable(reason: impl Into<String>) -> Error {
+pub(crate) fn unavailable(reason: impl Into<String>) -> Error {
     Error::Unavailable { service: SERVICE, reason: reason.into() }
 }
 
-pub(super) fn refused(what: &str, reason: impl Into<String>) -> Error {
+pub(crate) fn refused(what: &str, reason: impl Into<String>) -> Error {
     Error::Refused { service: SERVICE, what: what.to_owned(), reason: reason.into() }
 }
 
@@ -154,7 +154,7 @@ fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {
     }
 }
 
-pub(super) fn convert(what: &str, error: &lapin::Error) -> Error {
+pub(crate) fn convert(what: &str, error: &lapin::Error) -> Error {
     match error.kind() {
         ErrorKind::ProtocolError(refusal) => match refusal.kind() {
             // Locked: an exclusive queue or a node that is still starting.

@@ -42,7 +42,7 @@ pub(super) fn delivered_before(properties: &BasicProperties) -> bool {
     count.and_then(|count| to_json(count).as_u64()).is_some_and(|count| count > 0)
 }
 
-pub(super) fn from_parts(properties: &BasicProperties, body: Vec<u8>) -> TaskMessage {
+pub(crate) fn from_parts(properties: &BasicProperties, body: Vec<u8>) -> TaskMessage {
     let text = |field: &Option<lapin::types::ShortString>| field.as_ref().map(ToString::to_string);
     let table = properties.headers().as_ref();
     let mut headers = table.map_or_else(Map::new, |table: &FieldTable| to_map(table));

@@ -9,11 +9,11 @@ mod declare;
 mod delay;
 mod delivery;
 mod graves;
-mod link;
-mod message;
+pub(crate) mod link;
+pub(crate) mod message;
 mod publish;
 mod settle;
-mod table;
+pub(crate) mod table;
 
 use std::sync::Arc;
 

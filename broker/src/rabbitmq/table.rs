@@ -11,13 +11,13 @@ use super::link::refused;
 use crate::Error;
 
 /// A short string, or a refusal that names the field.
-pub(super) fn short(field: &str, text: &str) -> Result<ShortString, Error> {
+pub(crate) fn short(field: &str, text: &str) -> Result<ShortString, Error> {
     ShortString::try_new(text).map_err(|_| {
         refused("publishing", format!("{field} has {} bytes; AMQP allows 255", text.len()))
     })
 }
 
-pub(super) fn to_table(map: &Map<String, Value>) -> Result<FieldTable, Error> {
+pub(crate) fn to_table(map: &Map<String, Value>) -> Result<FieldTable, Error> {
     let mut table = FieldTable::default();
     for (name, value) in map {
         table.insert(short("a header's name", name)?, to_amqp(value)?);

@@ -104,7 +104,7 @@ struct InInfo {
 }
 
 /// What a stored text says, and whether it says that it was delivered before.
-pub(super) fn decode(raw: &[u8]) -> Result<(TaskMessage, bool), String> {
+pub(crate) fn decode(raw: &[u8]) -> Result<(TaskMessage, bool), String> {
     let parsed: In =
         serde_json::from_slice(raw).map_err(|error| format!("not a kombu envelope: {error}"))?;
     let body = match parsed.properties.body_encoding.as_deref() {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind,
+};
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -19,7 +21,7 @@ const PIPELINE_BUFFER: usize = 1_000;
 
 /// One multiplexed connection, made at the first use and again after each loss.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     client: Client,
     config: ConnectionManagerConfig,
     connect_timeout: Duration,
@@ -27,7 +29,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(url: &Url, options: &BrokerOptions) -> Result<Self, Error> {
+    pub(crate) fn new(url: &Url, options: &BrokerOptions) -> Result<Self, Error> {
         let mut url = url.clone();
         // Query parameters are Python's (`ssl_cert_reqs`, …); the client would refuse some.
         url.set_query(None);
@@ -45,7 +47,7 @@ impl Link {
         Ok(Self { client, config, connect_timeout, manager: OnceCell::new() })
     }
 
-    pub(super) fn db(&self) -> i64 {
+    pub(crate) fn db(&self) -> i64 {
         self.client.get_connection_info().redis_settings().db()
     }
 
@@ -57,7 +59,7 @@ impl Link {
     }
 
     /// A connection of its own for subscriptions.
-    pub(super) async fn pubsub(&self) -> Result<redis::aio::PubSub, Error> {
+    pub(crate) async fn pubsub(&self) -> Result<redis::aio::PubSub, Error> {
         let connect = self.client.get_async_pubsub();
         match tokio::time::timeout(self.connect_timeout, connect).await {
             Ok(result) => result.map_err(|error| convert("subscription", &error)),
@@ -65,8 +67,17 @@ impl Link {
         }
     }
 
+    /// A connection of its own for commands that block; they have no time limit but the caller's.
+    pub(crate) async fn blocking(&self) -> Result<MultiplexedConnection, Error> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(None);
+        let connect = self.client.get_multiplexed_async_connection_with_config(&config);
+        connect.await.map_err(|error| convert("connection", &error))
+    }
+
     /// Runs a script by its hash.
-    pub(super) async fn run<T: redis::FromRedisValue>(
+    pub(crate) async fn run<T: redis::FromRedisValue>(
         &self,
         what: &str,
         script: &ScriptInvocation<'_>,
@@ -76,7 +87,7 @@ impl Link {
     }
 
     /// Runs one command.
-    pub(super) async fn command<T: redis::FromRedisValue>(
+    pub(crate) async fn command<T: redis::FromRedisValue>(
         &self,
         command: &redis::Cmd,
     ) -> Result<T, Error> {
@@ -87,7 +98,7 @@ impl Link {
 
 impl Link {
     /// Runs several commands in one round trip.
-    pub(super) async fn pipeline<T: redis::FromRedisValue>(
+    pub(crate) async fn pipeline<T: redis::FromRedisValue>(
         &self,
         commands: &redis::Pipeline,
     ) -> Result<T, Error> {
@@ -122,7 +133,7 @@ impl Default for Scripts {
     }
 }
 
-pub(super) fn unavailable(reason: impl Into<String>) -> Error {
+pub(crate) fn unavailable(reason: impl Into<String>) -> Error {
     Error::Unavailable { service: SERVICE, reason: reason.into() }
 }
 
@@ -130,7 +141,7 @@ fn describe(error: &RedisError) -> String {
     error.to_string().replace('\n', " ")
 }
 
-fn convert(what: &str, error: &RedisError) -> Error {
+pub(crate) fn convert(what: &str, error: &RedisError) -> Error {
     let passing = match error.kind() {
         ErrorKind::Io => true,
         ErrorKind::Server(kind) => matches!(

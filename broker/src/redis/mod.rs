@@ -6,11 +6,11 @@
 //! keys are under `tradewind:`: `leases`, `unreadable`, `delayed:<queue>`.
 
 mod consumer;
-mod envelope;
+pub(crate) mod envelope;
 mod graves;
 mod keys;
 mod lease;
-mod link;
+pub(crate) mod link;
 mod routes;
 mod settle;
 mod wake;

@@ -7,6 +7,7 @@ mod cron;
 mod delta;
 mod fields;
 mod interval;
+mod ticks;
 mod trigger;
 
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use tradewind_proto::state::RunType;
 
 use cron::CronTicks;
 use delta::DeltaTicks;
+pub use ticks::Ticks;
 
 /// Why a schedule cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

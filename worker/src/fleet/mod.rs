@@ -24,4 +24,6 @@ pub use pool::Pool;
 pub use registry::{Outcome, Registration, Tasks};
 pub use retry::{Backoff, RetryPolicy};
 pub use state::{Consuming, FleetState, Lifecycle, Seen, TaskLimits, View, What};
+#[cfg(test)]
+pub(crate) use stop::Stop;
 pub use stop::StopReason;

@@ -27,8 +27,21 @@ pub(crate) struct Registration<'a> {
 
 impl ProcessTable {
     pub(crate) fn register(&self, attempt: AttemptId, leader: i32) -> Registration<'_> {
-        self.lock().active.insert(attempt, leader);
+        self.enter(attempt, leader);
         Registration { table: self, attempt }
+    }
+
+    /// As [`ProcessTable::register`], for an owner that calls [`ProcessTable::leave`] itself.
+    pub(crate) fn enter(&self, attempt: AttemptId, leader: i32) {
+        self.lock().active.insert(attempt, leader);
+    }
+
+    /// The attempt has ended; twice does no harm.
+    pub(crate) fn leave(&self, attempt: AttemptId) {
+        let mut state = self.lock();
+        if let Some(leader) = state.active.remove(&attempt) {
+            state.ended.insert(attempt, leader);
+        }
     }
 
     /// Attempts of which nothing may be left, and the leaders whose sessions must be gone. Only what
@@ -57,10 +70,7 @@ impl ProcessTable {
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
-        let mut state = self.table.lock();
-        if let Some(leader) = state.active.remove(&self.attempt) {
-            state.ended.insert(self.attempt, leader);
-        }
+        self.table.leave(self.attempt);
     }
 }
 

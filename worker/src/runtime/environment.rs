@@ -11,7 +11,7 @@ use super::AttemptJob;
 const OWN_CONFIGURATION: &str = "TRADEWIND__";
 
 /// The worker's environment as tasks may see it.
-pub(super) fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
+pub(crate) fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| {
         let name = name.as_encoded_bytes();
         !name.starts_with(OWN_CONFIGURATION.as_bytes())

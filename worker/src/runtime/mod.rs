@@ -1,7 +1,7 @@
 //! How attempts are run: the seam, and what the runtimes share.
 
 mod bash;
-mod environment;
+pub(crate) mod environment;
 mod lookup;
 mod native;
 mod python;
