@@ -9,11 +9,12 @@ use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names;
 use tradewind_proto::workload::Workload;
 
-use crate::admit::{Kind, Refusal, admit};
+use crate::admit::{Kind, admit};
 use crate::claim::{Claim, claim_all};
-use crate::core::{Core, Tally, Ticket};
+use crate::core::{Core, Ticket};
+use crate::execute;
+use crate::fleet::batch::{self as fleet, Refusal, bury, release};
 use crate::keys::KeyFault;
-use crate::{execute, task};
 
 /// A delay long enough for a short outage to pass, short enough not to be felt.
 const REQUEUE_DELAY: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
@@ -26,32 +27,22 @@ pub(crate) struct Verified {
 }
 
 /// Works a batch off; returns when everything in it is started or settled.
-pub(crate) async fn work_off(core: Arc<Core>, deliveries: Vec<Delivery>, tickets: Vec<Ticket>) {
-    let mut workloads = Vec::new();
-    let mut refused = Vec::new();
-    let mut tickets = tickets.into_iter();
-    for delivery in deliveries {
-        let Some(ticket) = tickets.next() else {
-            release(&core, delivery).await;
-            continue;
-        };
-        match admit(&delivery.payload, &core.handlers) {
-            Ok(Kind::Workload) => workloads.push((delivery, ticket)),
-            Ok(Kind::Native) => {
-                let core_ = Arc::clone(&core);
-                core.work.spawn(task::run(core_, delivery, ticket));
-            }
-            Err(refusal) => refused.push((delivery, refusal)),
+pub(crate) async fn work_off(core: Arc<Core>, batch: Vec<(Delivery, Ticket)>) {
+    let (mut workloads, mut tasks, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for (delivery, ticket) in batch {
+        match admit(&delivery.payload) {
+            Ok(Kind::Workload) => workloads.push(open(&core, delivery, ticket)),
+            Ok(Kind::Fleet) => tasks.push((delivery, ticket)),
+            Err(refusal) => refused.push(bury(&core.fleet, delivery, refusal)),
         }
     }
-    drop(tickets);
-    let dead = join_all(refused.into_iter().map(|(d, r)| bury(&core, d, r)));
-    let opened = join_all(workloads.into_iter().map(|(d, t)| open(&core, d, t)));
-    let (_, opened) = tokio::join!(dead, opened);
-    let verified: Vec<Verified> = opened.into_iter().flatten().collect();
-    if !verified.is_empty() {
-        claim_and_start(&core, verified).await;
-    }
+    let granted = async {
+        let verified: Vec<Verified> = join_all(workloads).await.into_iter().flatten().collect();
+        if !verified.is_empty() {
+            claim_and_start(&core, verified).await;
+        }
+    };
+    tokio::join!(join_all(refused), granted, fleet::work_off(&core.fleet, tasks));
 }
 
 async fn open(core: &Core, delivery: Delivery, ticket: Ticket) -> Option<Verified> {
@@ -62,7 +53,7 @@ async fn open(core: &Core, delivery: Delivery, ticket: Ticket) -> Option<Verifie
     match result {
         Ok(workload) => Some(Verified { delivery, workload, ticket }),
         Err(KeyFault::Bad(error)) => {
-            bury(core, delivery, Refusal::new("workload", error.to_string())).await;
+            bury(&core.fleet, delivery, Refusal::new("workload", error.to_string())).await;
             None
         }
         Err(KeyFault::Unknown(error)) => {
@@ -93,7 +84,7 @@ async fn claim_and_start(core: &Arc<Core>, verified: Vec<Verified>) {
                 continue;
             }
             Claim::Release => {
-                release(core, delivery).await;
+                release(&core.fleet, delivery).await;
                 continue;
             }
         }
@@ -111,27 +102,10 @@ fn header_trace(payload: &Payload) -> Option<String> {
     TaskMessage::header_str(message, names::HEADER_TRACEPARENT).map(str::to_owned)
 }
 
-/// To the dead-letter queue.
-pub(crate) async fn bury(core: &Core, mut delivery: Delivery, refusal: Refusal) {
-    core.metrics.dead_letters.with_label_values(&[&delivery.queue, refusal.kind]).inc();
-    tracing::warn!(queue = %delivery.queue, reason = %refusal.reason, "message dead-lettered");
-    if let Err(error) = delivery.dead_letter(&refusal.reason).await {
-        tracing::warn!(%error, queue = %delivery.queue, "dead-lettering failed; the message comes again");
-    }
-}
-
 /// Back to the queue for a little later.
 pub(crate) async fn requeue(core: &Core, mut delivery: Delivery) {
     let at = core.clock.now().saturating_add(REQUEUE_DELAY).unwrap_or(core.clock.now());
     if let Err(error) = delivery.requeue_at(at).await {
-        tracing::warn!(%error, queue = %delivery.queue, "giving a message back failed; it comes again");
-    }
-}
-
-/// Back to the queue for another worker, at once.
-pub(crate) async fn release(core: &Core, mut delivery: Delivery) {
-    Tally::add(&core.tally.released);
-    if let Err(error) = delivery.release().await {
         tracing::warn!(%error, queue = %delivery.queue, "giving a message back failed; it comes again");
     }
 }

@@ -18,7 +18,7 @@ use tradewind_proto::{AttemptId, Timestamp};
 use crate::attempts::Stop;
 use crate::core::{Core, Tally, Ticket};
 use crate::finish::Finished;
-use crate::native::panic_text;
+use crate::fleet::panic_text;
 use crate::runtime::{AttemptJob, Ended};
 
 /// How long the outcome may wait for the log store to take the last lines.

@@ -1,15 +1,17 @@
 //! The duty that takes messages: first a slot, then a message for it. Starts with the worker, ends
 //! when it drains; gives back what it has not passed on.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tradewind_broker::{Consumer, Delivery};
+use tradewind_broker::{Consumer, Delivery, Error};
 
-use crate::batch;
-use crate::core::{Core, Ticket};
+use crate::fleet::Consuming;
+use crate::fleet::core::{Fleet, Ticket};
 
 /// Most messages of one batch.
 const BATCH_MAX: usize = 256;
@@ -18,32 +20,47 @@ const BUSY_BEFORE_PAUSE: Duration = Duration::from_millis(50);
 const ERROR_DELAY_MIN: Duration = Duration::from_millis(50);
 const ERROR_DELAY_MAX: Duration = Duration::from_secs(2);
 
+/// Works a batch off.
+pub(crate) type Sink =
+    Box<dyn Fn(Vec<(Delivery, Ticket)>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
 /// Runs until the worker drains.
 pub(crate) async fn fetch(
-    core: Arc<Core>,
+    fleet: Arc<Fleet>,
     mut consumer: Box<dyn Consumer>,
     ready: watch::Sender<bool>,
+    sink: Sink,
 ) {
     let mut delay = ERROR_DELAY_MIN;
+    let mut wanted = fleet.state.watch_consuming();
+    let mut now = wanted.borrow_and_update().clone();
     ready.send_replace(true);
     loop {
         let next = tokio::select! {
             biased;
-            () = core.draining.cancelled() => break,
-            next = take(&core, consumer.as_mut()) => next,
+            () = fleet.draining.cancelled() => break,
+            changed = wanted.changed() => match changed {
+                Ok(()) => {
+                    let then = wanted.borrow_and_update().clone();
+                    steer(&fleet, &mut consumer, &mut now, then).await.map(|()| Vec::new())
+                }
+                // The state lives as long as the worker.
+                Err(_) => break,
+            },
+            next = take(&fleet, consumer.as_mut()) => next,
         };
         match next {
-            Ok((deliveries, tickets)) => {
+            Ok(batch) => {
                 delay = ERROR_DELAY_MIN;
-                if !deliveries.is_empty() {
-                    core.work.spawn(batch::work_off(Arc::clone(&core), deliveries, tickets));
+                if !batch.is_empty() {
+                    fleet.work.spawn(sink(batch));
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot take messages; trying again");
                 tokio::select! {
                     biased;
-                    () = core.draining.cancelled() => break,
+                    () = fleet.draining.cancelled() => break,
                     () = sleep(delay) => {}
                 }
                 delay = (delay * 2).min(ERROR_DELAY_MAX);
@@ -56,26 +73,50 @@ pub(crate) async fn fetch(
     }
 }
 
+/// Consumes what remote control wants. What fails is not tried again: whoever asked sees what is consumed.
+async fn steer(
+    fleet: &Fleet,
+    consumer: &mut Box<dyn Consumer>,
+    now: &mut Consuming,
+    then: Consuming,
+) -> Result<(), Error> {
+    let before = std::mem::replace(now, then);
+    if now.prefetch > before.prefetch {
+        let larger = fleet.broker.consume(&now.queues, now.prefetch).await?;
+        let mut old = std::mem::replace(consumer, larger);
+        return old.close().await;
+    }
+    for queue in before.queues.iter().filter(|queue| !now.queues.contains(queue)) {
+        consumer.cancel_queue(queue).await?;
+        tracing::info!(queue, "queue is no longer consumed");
+    }
+    for queue in now.queues.iter().filter(|queue| !before.queues.contains(queue)) {
+        consumer.add_queue(queue).await?;
+        tracing::info!(queue, "queue is consumed too");
+    }
+    Ok(())
+}
+
 /// Cancel-safe, because [`Consumer::next_batch`] is and tickets return themselves.
 async fn take(
-    core: &Core,
+    fleet: &Fleet,
     consumer: &mut dyn Consumer,
-) -> Result<(Vec<Delivery>, Vec<Ticket>), tradewind_broker::Error> {
+) -> Result<Vec<(Delivery, Ticket)>, Error> {
     let mut tickets = Vec::new();
-    match timeout(BUSY_BEFORE_PAUSE, core.room.one()).await {
+    match timeout(BUSY_BEFORE_PAUSE, fleet.room.one()).await {
         Ok(ticket) => tickets.extend(ticket),
         Err(_busy) => {
             consumer.pause().await?;
-            tickets.extend(core.room.one().await);
+            tickets.extend(fleet.room.one().await);
         }
     }
     while tickets.len() < BATCH_MAX
-        && let Some(ticket) = core.room.another()
+        && let Some(ticket) = fleet.room.another()
     {
         tickets.push(ticket);
     }
     let deliveries = consumer.next_batch(tickets.len()).await?;
     // More deliveries than tickets would be a driver's fault; they must not run over the limit.
     debug_assert!(deliveries.len() <= tickets.len());
-    Ok((deliveries, tickets))
+    Ok(deliveries.into_iter().zip(tickets).collect())
 }

@@ -15,26 +15,22 @@ mod execute;
 pub mod external;
 mod fetch;
 mod finish;
-#[allow(dead_code, reason = "its core follows")]
 pub mod fleet;
 mod heartbeat;
 mod http_api;
 mod keys;
 mod logs;
 mod metrics;
-mod native;
 mod options;
 mod process;
 pub mod remote;
 mod runtime;
-mod task;
 mod worker;
 
 pub use api::{ApiError, ExecutionApi};
 pub use error::Error;
 pub use http_api::HttpExecutionApi;
 pub use logs::{AttemptLog, Stream};
-pub use native::Handlers;
 pub use options::{CONCURRENCY_MAX, WorkerOptions};
 pub use process::guard;
 pub use runtime::{AttemptJob, Ended, Runtime, Runtimes};

@@ -22,9 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) attempts: IntCounterVec,
     pub(crate) dead_letters: IntCounterVec,
     pub(crate) claims: IntCounterVec,
-    pub(crate) tasks: IntCounterVec,
     pub(crate) log_bytes_lost: IntCounter,
-    #[allow(dead_code, reason = "called by the run core of fleet tasks")]
     pub(crate) fleet: FleetMetrics,
 }
 
@@ -43,7 +41,6 @@ impl Metrics {
             attempts: vec(metric::ATTEMPTS, "Attempts ended, by outcome state", &["state"])?,
             dead_letters: vec(metric::DEAD_LETTERS, "Messages dead-lettered", &["queue", "kind"])?,
             claims: vec("tradewind_worker_claims_total", "Claims, by verdict", &["verdict"])?,
-            tasks: vec("tradewind_worker_tasks_total", "Fleet tasks ended", &["task", "state"])?,
             log_bytes_lost: IntCounter::new(
                 "tradewind_worker_log_bytes_lost_total",
                 "Task output dropped because the log store could not be reached",
@@ -56,7 +53,6 @@ impl Metrics {
         register(registry, &metrics.attempts);
         register(registry, &metrics.dead_letters);
         register(registry, &metrics.claims);
-        register(registry, &metrics.tasks);
         register(registry, &metrics.log_bytes_lost);
         Ok(metrics)
     }

@@ -45,6 +45,8 @@ pub struct WorkerOptions {
     pub result_ttl_seconds: u64,
     /// Seconds that unsent outcomes and logs may delay the end of a drain. Default 10.
     pub flush_seconds: u64,
+    /// A fleet task whose workers died this often while it ran is dead-lettered. Default 3.
+    pub quarantine_after: u32,
     /// Run a guard process that kills what a dead worker leaves behind. Default true.
     pub guard: bool,
     /// The program whose `guard --instance <id>` is the guard. Default: the running program.
@@ -69,6 +71,7 @@ impl Default for WorkerOptions {
             results_inbox: names::RESULTS_INBOX.to_owned(),
             result_ttl_seconds: 86_400,
             flush_seconds: 10,
+            quarantine_after: 3,
             guard: true,
             guard_program: None,
         }
@@ -103,6 +106,7 @@ impl WorkerOptions {
             ("kill_grace_ms", self.kill_grace_ms, 0..=60_000),
             ("python_start_timeout_seconds", self.python_start_timeout_seconds, 1..=3600),
             ("grace_seconds", self.grace_seconds, 0..=7 * 86_400),
+            ("quarantine_after", u64::from(self.quarantine_after), 1..=1000),
             ("flush_seconds", self.flush_seconds, 0..=3600),
             ("result_ttl_seconds", self.result_ttl_seconds, 1..=366 * 86_400),
         ] {

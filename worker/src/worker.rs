@@ -5,25 +5,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tradewind_broker::{Broker, ResultBackend};
+use tradewind_broker::{Broker, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds};
 
 use crate::attempts::{Attempts, Stop};
-use crate::core::{Core, Room, Tally};
+use crate::batch;
+use crate::core::Core;
 use crate::fetch::fetch;
 use crate::finish::{Finished, finish};
+use crate::fleet::core::{Fleet, Parts, Settings, Tally};
+use crate::fleet::{FleetState, StopReason, Tasks};
 use crate::heartbeat::heartbeat;
 use crate::keys::Keys;
 use crate::logs::{LogHub, ship};
 use crate::metrics::Metrics;
 use crate::process::guard::scratch_folder;
 use crate::process::{Guard, sweep};
-use crate::{Error, ExecutionApi, Handlers, Runtimes, WorkerOptions};
+use crate::{Error, ExecutionApi, Runtimes, WorkerOptions};
 
 /// How long killed attempts may take to be gone, beyond the kill grace.
 const KILL_MAX: Duration = Duration::from_secs(10);
@@ -44,7 +47,9 @@ pub struct WorkerDeps {
     /// Where metrics are registered.
     pub registry: prometheus::Registry,
     /// Tasks written in Rust.
-    pub handlers: Handlers,
+    pub tasks: Tasks,
+    /// What the whole fleet agrees on: revoked tasks, limits, starts. Without it this worker alone does.
+    pub coordinator: Option<Arc<dyn Coordinator>>,
     /// How attempts are run; see [`Runtimes::real`].
     pub runtimes: Runtimes,
 }
@@ -54,7 +59,7 @@ impl fmt::Debug for WorkerDeps {
         f.debug_struct("WorkerDeps")
             .field("broker", &self.broker)
             .field("results", &self.results)
-            .field("handlers", &self.handlers)
+            .field("tasks", &self.tasks)
             .finish_non_exhaustive()
     }
 }
@@ -70,6 +75,27 @@ pub struct DrainReport {
     pub released: u64,
     /// Outcomes that could not be sent; their leases end and they count as lost.
     pub unsent: u64,
+}
+
+impl DrainReport {
+    pub(crate) fn of(tally: &Tally) -> Self {
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            finished: read(&tally.finished),
+            handed_back: read(&tally.handed_back),
+            released: read(&tally.released),
+            unsent: read(&tally.unsent),
+        }
+    }
+}
+
+/// Ends with the first of two.
+pub(crate) async fn either(one: &CancellationToken, other: &CancellationToken) {
+    tokio::select! {
+        biased;
+        () = one.cancelled() => {}
+        () = other.cancelled() => {}
+    }
 }
 
 /// A fleet process.
@@ -105,6 +131,11 @@ impl WorkerHandle {
         self.core.attempts.running()
     }
 
+    /// What the fleet half does, and what steers it.
+    pub fn fleet(&self) -> &Arc<FleetState> {
+        &self.core.fleet.state
+    }
+
     /// Whether it takes messages now.
     pub fn is_ready(&self) -> bool {
         *self.ready.borrow()
@@ -137,26 +168,44 @@ impl Worker {
             .unwrap_or_else(|| "localhost".to_owned());
         // Never full: bounded by the room for unsent outcomes.
         let (finished, outcomes) = mpsc::channel(options.slots() * 8);
+        let name: Arc<str> = options.node_name(&hostname).into();
+        let metrics = Arc::new(metrics);
+        let state =
+            FleetState::new(Arc::clone(&deps.clock), options.queues.clone(), options.concurrency);
+        let fleet = Fleet::new(Parts {
+            name: Arc::clone(&name),
+            broker: deps.broker,
+            results: Arc::clone(&deps.results),
+            coordinator: deps.coordinator,
+            tasks: deps.tasks,
+            clock: Arc::clone(&deps.clock),
+            ids: Arc::clone(&deps.ids),
+            metrics: Arc::clone(&metrics),
+            state: Arc::new(state),
+            settings: Settings {
+                result_ttl: Duration::from_secs(options.result_ttl_seconds),
+                renewal: options.heartbeat_interval(),
+                quarantine_after: options.quarantine_after,
+            },
+        });
         let core = Core {
-            name: options.node_name(&hostname).into(),
+            name,
             hostname: hostname.into(),
             instance: deps.ids.next(),
-            broker: deps.broker,
             results: deps.results,
             api: deps.api,
             logs: LogHub::new(Arc::clone(&deps.clock)),
             clock: deps.clock,
             ids: deps.ids,
-            handlers: deps.handlers,
             runtimes: deps.runtimes,
-            metrics: Arc::new(metrics),
+            metrics,
             attempts: Attempts::default(),
             keys: Keys::new(),
             finished,
-            room: Room::new(options.slots()),
-            tally: Tally::default(),
-            work: TaskTracker::new(),
-            draining: CancellationToken::new(),
+            tally: Arc::clone(&fleet.tally),
+            work: fleet.work.clone(),
+            draining: fleet.draining.clone(),
+            fleet,
             options,
         };
         Ok(Self {
@@ -187,17 +236,20 @@ impl Worker {
             true => Some(Guard::start(&core.options, core.instance)?),
             false => None,
         };
-        core.broker.declare(&core.options.queues).await?;
-        let consumer = core.broker.consume(&core.options.queues, core.options.concurrency).await?;
+        let broker = &core.fleet.broker;
+        broker.declare(&core.options.queues).await?;
+        let consumer = broker.consume(&core.options.queues, core.options.concurrency).await?;
         let duties = Duties::start(&core, guard, outcomes);
         for (_, runtime) in core.runtimes.iter() {
             runtime.warm(core.instance).await;
         }
         tracing::info!(worker = %core.name, instance = %core.instance, queues = ?core.options.queues, slots = core.options.concurrency, "worker is ready");
-        let mut fetching = tokio::spawn(fetch(Arc::clone(&core), consumer, ready));
+        let of_batch = Arc::clone(&core);
+        let sink = Box::new(move |batch| batch::work_off(Arc::clone(&of_batch), batch).boxed());
+        let mut fetching = tokio::spawn(fetch(Arc::clone(&core.fleet), consumer, ready, sink));
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => {
+            () = either(&shutdown, core.fleet.state.shutdown()) => {
                 core.draining.cancel();
                 let _closed = fetching.await;
             }
@@ -260,7 +312,9 @@ async fn drain(core: &Arc<Core>, duties: Duties, hurry: &CancellationToken) -> D
         () = tokio::time::sleep(grace) => false,
     };
     if !all_ended {
+        core.fleet.cold.cancel();
         core.attempts.stop_all(Stop::Drain);
+        core.fleet.state.stop_all(StopReason::Drained);
         let limit = core.options.kill_grace() + KILL_MAX;
         if timeout(limit, core.work.wait()).await.is_err() {
             tracing::error!("some attempts could not be stopped");
@@ -283,13 +337,8 @@ async fn drain(core: &Arc<Core>, duties: Duties, hurry: &CancellationToken) -> D
         let _absent = std::fs::remove_dir_all(scratch_folder(core.instance));
     }
     let unsent = core.attempts.leases().len() as u64;
-    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let report = DrainReport {
-        finished: read(&core.tally.finished),
-        handed_back: read(&core.tally.handed_back),
-        released: read(&core.tally.released),
-        unsent: unsent + read(&core.tally.unsent),
-    };
+    let mut report = DrainReport::of(&core.tally);
+    report.unsent += unsent;
     tracing::info!(?report, "worker has drained");
     report
 }

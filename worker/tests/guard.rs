@@ -56,7 +56,7 @@ fn worker(folder: &Path) {
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     runtime.block_on(async {
         let change = |options: &mut tradewind_worker::WorkerOptions| options.guard = true;
-        let rig = Rig::start_with(change, &tradewind_worker::Handlers::default(), DAG).await;
+        let rig = Rig::start_with(change, &tradewind_worker::fleet::Tasks::default(), DAG).await;
         let folder = folder.display();
         let command = format!(
             "setsid bash -c 'echo $$ > {folder}/bash_daemon; sleep 300' & echo $$ > {folder}/bash; sleep 300"

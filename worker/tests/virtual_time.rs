@@ -17,7 +17,8 @@ use tradewind_proto::message::TaskMessage;
 use tradewind_proto::sign::{SigningKey, open_outcome};
 use tradewind_proto::state::OutcomeState;
 use tradewind_proto::{AttemptId, names};
-use tradewind_worker::{AttemptJob, Ended, Handlers, Runtime, Runtimes, Worker, WorkerDeps};
+use tradewind_worker::fleet::Tasks;
+use tradewind_worker::{AttemptJob, Ended, Runtime, Runtimes, Worker, WorkerDeps};
 use uuid::Uuid;
 
 /// Sleeps for the hours named by its argument.
@@ -53,7 +54,8 @@ async fn run(task: Value) -> (OutcomeState, String, u32) {
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
         registry: prometheus::Registry::new(),
-        handlers: Handlers::default(),
+        tasks: Tasks::default(),
+        coordinator: None,
         runtimes: Runtimes::none().with(Kind::Bash, Arc::new(Pretend)),
     };
     let worker = Worker::new(support::options(), deps).expect("options");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tradewind_broker::{Broker, Error, ResultBackend, bare};
-use tradewind_worker::Handlers;
+use tradewind_worker::fleet::Tasks;
 
 use super::python::{CeleryWorker, MODES, Mode};
 use super::{Report, fleet, rounded, usage};
@@ -110,7 +110,7 @@ async fn drain(
         Arc::clone(broker),
         queue,
         args.concurrency,
-        Handlers::default(),
+        Tasks::default(),
     )
     .await?;
     fleet::drained(broker.as_ref(), queue).await?;

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tradewind_broker::{Broker, Outgoing, ResultBackend};
 use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names::TASK_NOOP;
-use tradewind_worker::{Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps};
+use tradewind_worker::fleet::Tasks;
+use tradewind_worker::{HttpExecutionApi, Runtimes, Worker, WorkerDeps};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -74,7 +75,7 @@ impl LocalWorker {
         broker: Arc<dyn Broker>,
         queue: &str,
         concurrency: u32,
-        handlers: Handlers,
+        tasks: Tasks,
     ) -> Result<Self, Failure> {
         let mut worker_options = options::worker(context)?;
         worker_options.queues = vec![queue.to_owned()];
@@ -89,7 +90,8 @@ impl LocalWorker {
             ids: Arc::clone(&context.ids),
             registry: prometheus::Registry::new(),
             runtimes: Runtimes::none(),
-            handlers,
+            tasks,
+            coordinator: None,
         };
         let worker =
             Worker::new(worker_options, deps).map_err(|error| Failure::usage(error.to_string()))?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tradewind_broker::{Broker, ResultBackend};
 use tradewind_proto::message::TaskMessage;
-use tradewind_worker::Handlers;
+use tradewind_worker::fleet::Tasks;
 
 use super::fleet::{self, LocalWorker};
 use super::python::{CeleryWorker, MODES};
@@ -37,7 +37,7 @@ pub(crate) async fn run(context: &Context, args: &FleetBenchArgs) -> Result<(), 
         Arc::clone(&broker),
         &queue,
         args.concurrency,
-        Handlers::default(),
+        Tasks::default(),
     )
     .await?;
     let to = (broker.as_ref(), results.as_ref());

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tradewind_broker::Broker;
 use tradewind_proto::message::TaskMessage;
-use tradewind_worker::Handlers;
+use tradewind_worker::fleet::Tasks;
 
 use super::fleet::{self, LocalWorker};
 use super::{Report, rounded};
@@ -112,14 +112,14 @@ async fn ready(worker: &mut Child) -> Result<(), Failure> {
 /// One worker process of the bench.
 pub(crate) async fn worker(context: &Context, args: &BenchWorkerArgs) -> Result<(), Failure> {
     let wait = Duration::from_millis(u64::from(args.wait));
-    let mut handlers = Handlers::default();
-    handlers.register(TASK_WAIT, move |_| async move {
+    let mut tasks = Tasks::default();
+    tasks.add(TASK_WAIT, move |_context, (): ()| async move {
         tokio::time::sleep(wait).await;
-        Ok(serde_json::Value::Null)
+        Ok(())
     });
     let broker = context.broker().await?;
     let concurrency = u32::from(args.concurrency);
-    let worker = LocalWorker::start(context, broker, &args.queue, concurrency, handlers).await?;
+    let worker = LocalWorker::start(context, broker, &args.queue, concurrency, tasks).await?;
     println!("{READY}");
     signals::shutdown()?.cancelled().await;
     worker.stop().await

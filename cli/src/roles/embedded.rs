@@ -12,8 +12,9 @@ use tradewind_broker::{Broker, MemoryBroker, ResultBackend};
 use tradewind_scheduler::{Scheduler, SchedulerDeps, SchedulerHandle, SchedulerOptions};
 use tradewind_store::Store;
 use tradewind_web::{ExecutionService, WebDeps, WebOptions, WebServer};
+use tradewind_worker::fleet::Tasks;
 use tradewind_worker::{
-    ExecutionApi, Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps, WorkerOptions,
+    ExecutionApi, HttpExecutionApi, Runtimes, Worker, WorkerDeps, WorkerOptions,
 };
 
 use super::any_queue::AnyQueue;
@@ -198,7 +199,7 @@ impl<'a> Shared<'a> {
         shutdown: &CancellationToken,
         parts: &mut JoinSet<Result<(), Failure>>,
     ) -> Result<(), Failure> {
-        let handlers = Handlers::default();
+        let tasks = Tasks::default();
         let deps = WorkerDeps {
             broker: Arc::clone(&self.broker),
             results: Arc::clone(&self.results),
@@ -206,8 +207,9 @@ impl<'a> Shared<'a> {
             clock: Arc::clone(&self.context.clock),
             ids: Arc::clone(&self.context.ids),
             registry: self.registries[2].clone(),
-            runtimes: Runtimes::real(&options, &handlers),
-            handlers,
+            runtimes: Runtimes::real(&options, &tasks),
+            tasks,
+            coordinator: None,
         };
         let worker =
             Worker::new(options, deps).map_err(|error| Failure::usage(error.to_string()))?;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tracing::info;
-use tradewind_worker::{Handlers, HttpExecutionApi, Runtimes, Worker, WorkerDeps};
+use tradewind_worker::fleet::Tasks;
+use tradewind_worker::{HttpExecutionApi, Runtimes, Worker, WorkerDeps};
 
 use super::{ops, options, signals};
 use crate::args::WorkerArgs;
@@ -17,7 +18,7 @@ pub(crate) async fn run(context: &Context, _args: &WorkerArgs) -> Result<(), Fai
         .map_err(|error| Failure::usage(error.to_string()))?;
     let registry = prometheus::Registry::new();
     let worker_options = options::worker(context)?;
-    let handlers = Handlers::default();
+    let tasks = Tasks::default();
     let deps = WorkerDeps {
         broker: context.broker().await?,
         results: context.results().await?,
@@ -25,8 +26,9 @@ pub(crate) async fn run(context: &Context, _args: &WorkerArgs) -> Result<(), Fai
         clock: Arc::clone(&context.clock),
         ids: Arc::clone(&context.ids),
         registry: registry.clone(),
-        runtimes: Runtimes::real(&worker_options, &handlers),
-        handlers,
+        runtimes: Runtimes::real(&worker_options, &tasks),
+        tasks,
+        coordinator: None,
     };
     let worker =
         Worker::new(worker_options, deps).map_err(|error| Failure::usage(error.to_string()))?;

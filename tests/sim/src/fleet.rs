@@ -12,7 +12,8 @@ use tradewind_proto::dag::Runtime as Kind;
 use tradewind_proto::sign::SigningKey;
 use tradewind_scheduler::{Scheduler, SchedulerDeps, SchedulerOptions};
 use tradewind_web::ExecutionService;
-use tradewind_worker::{Handlers, Runtimes, Worker, WorkerDeps, WorkerOptions};
+use tradewind_worker::fleet::Tasks;
+use tradewind_worker::{Runtimes, Worker, WorkerDeps, WorkerOptions};
 
 use crate::api::FaultyApi;
 use crate::broker::{FaultyBroker, Hub};
@@ -211,7 +212,8 @@ fn worker(fleet: &Fleet, life: &Arc<Life>, index: usize) -> Result<JoinHandle<En
         clock: Arc::new(world.clock),
         ids: Arc::new(world.ids()),
         registry: life.registry.clone(),
-        handlers: Handlers::default(),
+        tasks: Tasks::default(),
+        coordinator: None,
         runtimes: Runtimes::none().with(Kind::Native, Arc::new(runtime)),
     };
     let worker = Worker::new(options, deps).map_err(|e| e.to_string())?;

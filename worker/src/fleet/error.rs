@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tradewind_proto::Timestamp;
 
+use super::stop::StopReason;
+
 /// Most errors of a source chain that are written into a traceback.
 const SOURCES_MAX: usize = 16;
 
@@ -27,6 +29,19 @@ impl Failure {
         let (exc_type, message) = (exc_type.into(), message.into());
         let traceback = format!("{exc_type}: {message}");
         Self { exc_type, args: vec![json!(message)], module: "builtins".to_owned(), traceback }
+    }
+
+    /// Reads Celery's object back.
+    pub(crate) fn from_result(result: &Value) -> Self {
+        let text = |name: &str| result.get(name).and_then(Value::as_str).map(str::to_owned);
+        let exc_type = text("exc_type").unwrap_or_else(|| "Exception".to_owned());
+        let args = match result.get("exc_message") {
+            Some(Value::Array(args)) => args.clone(),
+            Some(Value::Null) | None => Vec::new(),
+            Some(one) => vec![one.clone()],
+        };
+        let module = text("exc_module").unwrap_or_else(|| "builtins".to_owned());
+        Self { exc_type, args, module, traceback: String::new() }
     }
 
     /// Names the module of the class.
@@ -52,7 +67,7 @@ impl Failure {
 
     /// Python's `repr`, as events carry it: `ValueError('bad')`.
     pub fn repr(&self) -> String {
-        let args: Vec<String> = self.args.iter().map(super::state::repr).collect();
+        let args: Vec<String> = self.args.iter().map(tradewind_proto::celery::repr).collect();
         format!("{}({})", self.exc_type, args.join(", "))
     }
 }
@@ -112,6 +127,25 @@ impl TaskError {
     /// Dead-letters the message.
     pub fn reject(reason: impl Into<String>) -> Self {
         Self::Reject { requeue: false, reason: reason.into() }
+    }
+}
+
+impl From<StopReason> for TaskError {
+    /// What a handler that was asked to stop ends with.
+    fn from(why: StopReason) -> Self {
+        let (kind, module, text) = match why {
+            StopReason::SoftTimeLimit => {
+                ("SoftTimeLimitExceeded", "billiard.exceptions", "SoftTimeLimitExceeded()")
+            }
+            StopReason::TimeLimit => ("TimeLimitExceeded", "billiard.exceptions", "time limit"),
+            StopReason::Terminated(_) => ("TaskRevokedError", "celery.exceptions", "terminated"),
+            StopReason::Drained => ("WorkerShutdown", "celery.exceptions", "the worker stops"),
+        };
+        let mut failure = Failure::new(kind, text).module(module);
+        if why == StopReason::SoftTimeLimit {
+            failure.args.clear();
+        }
+        Self::Fail(failure)
     }
 }
 

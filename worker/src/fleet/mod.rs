@@ -4,20 +4,33 @@
 //! same core beside the orchestrator's workloads. Remote control reads and steers [`FleetState`].
 
 mod args;
+pub(crate) mod batch;
+mod builtin;
 mod context;
+pub(crate) mod core;
+mod decide;
 mod error;
+mod follow;
+mod gather;
 mod limits;
 mod options;
+mod places;
 mod pool;
+mod publish;
 mod registry;
 mod report;
 mod retry;
 mod revoked;
+mod run;
+mod settle;
 mod state;
 mod stop;
+pub mod testing;
+mod worker;
 
 pub use context::Context;
 pub use error::{Failure, Retry, TaskError};
+pub use gather::Batch;
 pub use limits::Rate;
 pub use options::{Conflict, KeyOf, Limit, TaskOptions, Unique};
 pub use pool::Pool;
@@ -27,3 +40,7 @@ pub use state::{Consuming, FleetState, Lifecycle, Seen, TaskLimits, View, What};
 #[cfg(test)]
 pub(crate) use stop::Stop;
 pub use stop::StopReason;
+pub use worker::{FleetWorker, FleetWorkerBuilder};
+
+pub(crate) use registry::panic_text;
+pub(crate) use testing::run_alone;

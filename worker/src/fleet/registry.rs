@@ -14,6 +14,7 @@ use tradewind_proto::names;
 use super::args;
 use super::context::Context;
 use super::error::TaskError;
+use super::gather::{self, Batch, Gatherer};
 use super::options::TaskOptions;
 
 /// What a handler returns, as JSON.
@@ -46,7 +47,8 @@ impl Registration {
     }
 }
 
-/// Handlers by task name. `tradewind.noop`, which returns null, is always there. Cheap to clone once
+/// Handlers by task name. `tradewind.noop`, which returns null, and Celery's built-in tasks are always
+/// there. Cheap to clone once
 /// everything is registered.
 ///
 /// ```
@@ -72,6 +74,7 @@ impl Default for Tasks {
     fn default() -> Self {
         let mut tasks = Self(BTreeMap::new());
         tasks.add_raw(names::TASK_NOOP, |_context| std::future::ready(Ok(Value::Null)).boxed());
+        super::builtin::register(&mut tasks);
         tasks
     }
 }
@@ -125,6 +128,25 @@ impl Tasks {
         });
     }
 
+    /// Registers a handler that gets several calls at once and answers each, in order.
+    pub fn add_batch<F, A, R, T>(&mut self, name: &str, batch: Batch, handler: F)
+    where
+        F: Fn(Vec<(Context, A)>) -> R + Send + Sync + 'static,
+        A: DeserializeOwned + Send + 'static,
+        R: Future<Output = Vec<Result<T, TaskError>>> + Send + 'static,
+        T: Serialize + 'static,
+    {
+        let gatherer = Gatherer::new(batch, gather::boxed(handler));
+        self.add_raw(name, move |context| {
+            let gatherer = Arc::clone(&gatherer);
+            async move {
+                let args = arguments(&context)?;
+                gatherer.call(context, args).await
+            }
+            .boxed()
+        });
+    }
+
     /// Registers a handler of anything: the request is in the context.
     pub fn add_raw<F>(&mut self, name: &str, handler: F)
     where
@@ -163,7 +185,7 @@ fn arguments<A: DeserializeOwned>(context: &Context) -> Result<A, TaskError> {
         .map_err(|error| TaskError::fail("TypeError", format!("{}() {error}", request.task)))
 }
 
-fn to_json<T: Serialize>(value: T) -> Outcome {
+pub(crate) fn to_json<T: Serialize>(value: T) -> Outcome {
     serde_json::to_value(value).map_err(|error| {
         TaskError::fail("EncodeError", format!("the result cannot be written as JSON: {error}"))
     })

@@ -3,18 +3,18 @@
 use serde_json::{Value, json};
 use tradewind_broker::StoredResult;
 use tradewind_proto::Timestamp;
-use tradewind_proto::celery::Request;
+use tradewind_proto::celery::{Request, wire_time};
 
 /// The result of a task in a state that is not its end.
 pub(crate) fn running(request: &Request, state: &str, result: &Value) -> StoredResult {
-    stored(request, state, result, None, &[], None)
+    stored(request, state, &result.to_string(), None, &[], None)
 }
 
-/// The result of a task.
+/// The result of a task; `result` is JSON text.
 pub(crate) fn stored(
     request: &Request,
     state: &str,
-    result: &Value,
+    result: &str,
     traceback: Option<&str>,
     children: &[Value],
     done: Option<Timestamp>,
@@ -22,13 +22,13 @@ pub(crate) fn stored(
     // `status` first: readers find it without parsing the rest.
     let mut meta = format!("{{\"status\": {}, \"result\": ", json!(state)).into_bytes();
     let mut member = |text: &str| meta.extend_from_slice(text.as_bytes());
-    member(&result.to_string());
+    member(result);
     member(", \"traceback\": ");
     member(&json!(traceback).to_string());
     member(", \"children\": ");
     member(&json!(children).to_string());
     member(", \"date_done\": ");
-    member(&json!(done.map(iso)).to_string());
+    member(&json!(done.map(wire_time)).to_string());
     for (name, value) in [("group_id", &request.group), ("parent_id", &request.parent_id)] {
         if let Some(value) = value {
             member(&format!(", \"{name}\": {}", json!(value)));
@@ -42,11 +42,6 @@ pub(crate) fn stored(
         meta,
         reply_to: request.reply_to.clone(),
     }
-}
-
-/// Python's `isoformat` of a UTC time.
-fn iso(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
 }
 
 #[cfg(test)]
@@ -67,7 +62,7 @@ mod tests {
         };
         let child = json!([["c", null], null]);
         let at = Some(from_micros(1_700_000_000_120_000));
-        let one = stored(&request, state::SUCCESS, &json!("x"), None, &[child], at);
+        let one = stored(&request, state::SUCCESS, "\"x\"", None, &[child], at);
         let meta: Value = serde_json::from_slice(&one.meta).expect("json");
         let expected = json!({
             "status": "SUCCESS", "result": "x", "traceback": null, "children": [[["c", null], null]],

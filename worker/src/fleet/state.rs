@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use jiff::SignedDuration;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tradewind_proto::Timestamp;
@@ -21,6 +21,8 @@ use super::stop::{Stop, StopReason};
 const SCHEDULED_MAX: usize = 10_000;
 /// Most ended requests that are remembered.
 const RECENT_MAX: usize = 1_000;
+/// Unique keys of this worker alone before those that have ended are looked for.
+const CLAIMS_MAX: usize = 10_000;
 /// Lifecycle events that a slow listener may be behind; older ones are lost to it, and it is told so.
 const EVENTS_MAX: usize = 8_192;
 
@@ -153,6 +155,8 @@ struct Inner {
     buckets: BTreeMap<String, Bucket>,
     /// Tokens in use per local place.
     places: HashMap<String, HashMap<String, u32>>,
+    /// Unique keys: holder and end.
+    claims: HashMap<String, (String, Timestamp)>,
 }
 
 #[derive(Debug)]
@@ -315,21 +319,20 @@ impl FleetState {
     }
 
     pub(crate) fn received(&self, seen: &Arc<Seen>) -> Serial {
-        let serial = {
-            let mut inner = self.lock();
-            inner.next += 1;
-            let serial = inner.next;
-            inner.reserved.insert(serial, Arc::clone(seen));
-            if !inner.scheduled.is_empty() {
-                inner.scheduled.remove(&seen.request.id);
-            }
-            if let Some(total) = inner.totals.get_mut(&seen.request.task) {
-                *total += 1;
-            } else {
-                inner.totals.insert(seen.request.task.clone(), 1);
-            }
-            serial
-        };
+        let mut inner = self.lock();
+        inner.next += 1;
+        let serial = inner.next;
+        inner.reserved.insert(serial, Arc::clone(seen));
+        if !inner.scheduled.is_empty() && inner.scheduled.remove(&seen.request.id).is_some() {
+            // Known since it was postponed.
+            return serial;
+        }
+        if let Some(total) = inner.totals.get_mut(&seen.request.task) {
+            *total += 1;
+        } else {
+            inner.totals.insert(seen.request.task.clone(), 1);
+        }
+        drop(inner);
         self.emit(seen, || What::Received);
         serial
     }
@@ -369,6 +372,13 @@ impl FleetState {
         !inner.revoked.is_empty() && inner.revoked.contains(id)
     }
 
+    /// Whether remote control has set a rate limit.
+    pub(crate) fn is_rated(&self, task: &str) -> bool {
+        let inner = self.lock();
+        !inner.limits.is_empty()
+            && inner.limits.get(task).is_some_and(|limits| limits.rate.is_some())
+    }
+
     /// Takes a token of a task's rate limit, or says how long to wait.
     pub(crate) fn take_token(&self, task: &str, registered: Option<Rate>) -> Option<Duration> {
         let mut inner = self.lock();
@@ -404,6 +414,31 @@ impl FleetState {
         }
     }
 
+    /// Claims a key of this worker for a task; the id that holds it, if that is another.
+    pub(crate) fn claim(&self, key: &str, id: &str, ttl: Duration) -> Option<String> {
+        let now = self.clock.now();
+        let ends = SignedDuration::try_from(ttl).ok().and_then(|ttl| now.checked_add(ttl).ok());
+        let mut inner = self.lock();
+        if inner.claims.len() >= CLAIMS_MAX {
+            inner.claims.retain(|_, (_, ends)| *ends > now);
+        }
+        match inner.claims.get(key) {
+            Some((holder, ends)) if holder != id && *ends > now => Some(holder.clone()),
+            _ => {
+                let claim = (id.to_owned(), ends.unwrap_or(Timestamp::MAX));
+                inner.claims.insert(key.to_owned(), claim);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn unclaim(&self, key: &str, id: &str) {
+        let mut inner = self.lock();
+        if inner.claims.get(key).is_some_and(|(holder, _)| holder == id) {
+            inner.claims.remove(key);
+        }
+    }
+
     /// Asks everything that runs to stop.
     pub(crate) fn stop_all(&self, why: StopReason) {
         for active in self.lock().active.values() {
@@ -417,8 +452,15 @@ impl FleetState {
 
     /// Tells listeners, if there are any.
     pub(crate) fn emit(&self, seen: &Arc<Seen>, what: impl FnOnce() -> What) {
-        if self.events.receiver_count() > 0 {
-            let event = Lifecycle { at: self.clock.now(), seen: Arc::clone(seen), what: what() };
+        self.emit_some(seen, || Some(what()));
+    }
+
+    /// Tells listeners, if there are any and there is something to tell.
+    pub(crate) fn emit_some(&self, seen: &Arc<Seen>, what: impl FnOnce() -> Option<What>) {
+        if self.events.receiver_count() > 0
+            && let Some(what) = what()
+        {
+            let event = Lifecycle { at: self.clock.now(), seen: Arc::clone(seen), what };
             // An error means that the last listener has just left.
             let _nobody = self.events.send(event);
         }
@@ -446,53 +488,14 @@ fn view(seen: &Arc<Seen>) -> View {
     View { seen: Arc::clone(seen), started: None, acknowledged: false, due: None, state: None }
 }
 
-/// Python's `repr` of a JSON value.
-pub(crate) fn repr(value: &Value) -> String {
-    match value {
-        Value::Null => "None".to_owned(),
-        Value::Bool(true) => "True".to_owned(),
-        Value::Bool(false) => "False".to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => {
-            let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-            let mut out = String::with_capacity(text.len() + 2);
-            out.push(quote);
-            for c in text.chars() {
-                match c {
-                    '\\' => out.push_str("\\\\"),
-                    '\n' => out.push_str("\\n"),
-                    '\r' => out.push_str("\\r"),
-                    '\t' => out.push_str("\\t"),
-                    c if c == quote => out.extend(['\\', c]),
-                    c => out.push(c),
-                }
-            }
-            out.push(quote);
-            out
-        }
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(repr).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Object(members) => {
-            let member = |(name, value): (&String, &Value)| {
-                format!("{}: {}", repr(&Value::String(name.clone())), repr(value))
-            };
-            let members: Vec<String> = members.iter().map(member).collect();
-            format!("{{{}}}", members.join(", "))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use serde_json::json;
     use tradewind_proto::celery::{Request, state};
     use tradewind_proto::clock::{Clock as _, SystemClock};
 
-    use super::{FleetState, SCHEDULED_MAX, Seen, What, repr};
+    use super::{FleetState, SCHEDULED_MAX, Seen, What};
     use crate::fleet::stop::{Stop, StopReason};
 
     fn state_of() -> FleetState {
@@ -576,11 +579,5 @@ mod tests {
         assert!(!state.enter("p", 1, "b"));
         state.leave_place("p", "a");
         assert!(state.enter("p", 1, "b"));
-    }
-
-    #[test]
-    fn values_look_as_python_prints_them() {
-        let value = json!({"a": [null, true, 1.5, "it's"], "b": "say \"x\" it's\n"});
-        assert_eq!(repr(&value), r#"{'a': [None, True, 1.5, "it's"], 'b': 'say "x" it\'s\n'}"#);
     }
 }

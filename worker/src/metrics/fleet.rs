@@ -58,7 +58,6 @@ pub(crate) struct FleetMetrics {
     folded: IntCounterVec,
 }
 
-#[allow(dead_code, reason = "called by the run core of fleet tasks")]
 impl FleetMetrics {
     /// Makes and registers them.
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {

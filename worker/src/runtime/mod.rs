@@ -20,9 +20,10 @@ use tradewind_proto::state::OutcomeState;
 use tradewind_proto::workload::{Workload, Xcom};
 use uuid::Uuid;
 
+use crate::fleet::Tasks;
 use crate::logs::AttemptLog;
 use crate::process::ProcessTable;
-use crate::{ExecutionApi, Handlers, WorkerOptions};
+use crate::{ExecutionApi, WorkerOptions};
 
 /// Everything that a runtime needs to run one attempt.
 #[derive(Debug)]
@@ -112,11 +113,11 @@ impl Runtimes {
     }
 
     /// Real processes: bash, Python and the registered handlers.
-    pub fn real(options: &WorkerOptions, handlers: &Handlers) -> Self {
+    pub fn real(options: &WorkerOptions, tasks: &Tasks) -> Self {
         let processes = Arc::new(ProcessTable::default());
         let python = Arc::new(python::PythonRuntime::new(options, Arc::clone(&processes)));
         let bash = bash::BashRuntime::new(options, Arc::clone(&processes), Arc::clone(&python));
-        let native = native::NativeRuntime::new(handlers.clone());
+        let native = native::NativeRuntime::new(tasks.clone());
         let mut all = Self::none()
             .with(Kind::Bash, Arc::new(bash))
             .with(Kind::Python, python)

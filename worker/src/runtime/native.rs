@@ -1,24 +1,23 @@
 //! Tasks of a DAG that run as Rust handlers, registered under the operator's name.
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tradewind_proto::message::TaskMessage;
+use tradewind_proto::celery::Request;
 use tradewind_proto::names;
 use tradewind_proto::state::OutcomeState;
 use tradewind_proto::workload::Xcom;
 
 use super::{AttemptJob, Ended, Runtime};
-use crate::Handlers;
+use crate::fleet::{TaskError, Tasks, run_alone};
 
 #[derive(Debug)]
 pub(super) struct NativeRuntime {
-    handlers: Handlers,
+    tasks: Tasks,
 }
 
 impl NativeRuntime {
-    pub(super) fn new(handlers: Handlers) -> Self {
-        Self { handlers }
+    pub(super) fn new(tasks: Tasks) -> Self {
+        Self { tasks }
     }
 }
 
@@ -26,13 +25,13 @@ impl NativeRuntime {
 impl Runtime for NativeRuntime {
     async fn run(&self, job: AttemptJob, cancel: CancellationToken) -> Ended {
         let task = &job.grant.task;
-        let kwargs = Value::Object(task.args.clone());
-        let mut message = TaskMessage::json(&task.operator, job.attempt_id.0, &json!([]), &kwargs);
-        message.set_header(names::HEADER_TRACEPARENT, job.trace_parent.as_str());
+        let mut request = Request::new(task.operator.clone(), job.attempt_id.0.to_string());
+        request.kwargs = task.args.clone();
+        request.headers.insert(names::HEADER_TRACEPARENT.to_owned(), job.trace_parent.into());
         let result = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ended::cancelled(),
-            result = self.handlers.call(&task.operator, message) => result,
+            result = run_alone(&self.tasks, request, &job.worker) => result,
         };
         match result {
             Ok(value) => {
@@ -43,8 +42,18 @@ impl Runtime for NativeRuntime {
                 }
                 ended
             }
-            Err(text) => Ended::failed(text),
+            Err(error) => Ended::failed(text_of(error)),
         }
+    }
+}
+
+fn text_of(error: TaskError) -> String {
+    match error {
+        TaskError::Fail(failure) => failure.traceback,
+        // The orchestrator retries by its own rules.
+        TaskError::Retry(_) => "the handler asked for a retry".to_owned(),
+        TaskError::Ignore => "the handler asked to be ignored".to_owned(),
+        TaskError::Reject { reason, .. } => format!("the handler rejected the task: {reason}"),
     }
 }
 

@@ -18,8 +18,9 @@ use tradewind_proto::message::TaskMessage;
 use tradewind_proto::sign::{SigningKey, open_outcome};
 use tradewind_proto::workload::{Outcome, Workload};
 use tradewind_proto::{AttemptId, names};
+use tradewind_worker::fleet::Tasks;
 use tradewind_worker::{
-    DrainReport, Error, Handlers, Runtimes, Worker, WorkerDeps, WorkerHandle, WorkerOptions,
+    DrainReport, Error, Runtimes, Worker, WorkerDeps, WorkerHandle, WorkerOptions,
 };
 use uuid::Uuid;
 
@@ -56,16 +57,16 @@ pub fn options() -> WorkerOptions {
 
 impl Rig {
     pub async fn start(change: impl FnOnce(&mut WorkerOptions)) -> Self {
-        Self::start_with(change, &Handlers::default(), "").await
+        Self::start_with(change, &Tasks::default(), "").await
     }
 
     pub async fn with_dag(file: &str) -> Self {
-        Self::start_with(|_| {}, &Handlers::default(), file).await
+        Self::start_with(|_| {}, &Tasks::default(), file).await
     }
 
     pub async fn start_with(
         change: impl FnOnce(&mut WorkerOptions),
-        handlers: &Handlers,
+        tasks: &Tasks,
         dag_file: &str,
     ) -> Self {
         let dags = tempfile::tempdir().expect("folder");
@@ -86,8 +87,9 @@ impl Rig {
             clock,
             ids: Arc::new(SystemIds),
             registry: registry.clone(),
-            handlers: handlers.clone(),
-            runtimes: Runtimes::real(&options, handlers),
+            tasks: tasks.clone(),
+            coordinator: None,
+            runtimes: Runtimes::real(&options, tasks),
         };
         let worker = Worker::new(options, deps).expect("options");
         let mut handle = worker.handle();

@@ -1,0 +1,275 @@
+//! One fetched batch of fleet tasks: sorts out what is not to run now, runs the rest, and reports together
+//! what has ended together. A handler that waits leaves its batch and is reported alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::join_all;
+use jiff::SignedDuration;
+use tradewind_broker::{Delivery, Payload};
+use tradewind_proto::Timestamp;
+use tradewind_proto::celery::Request;
+use tradewind_proto::limits::MESSAGE_BODY_BYTES_MAX;
+
+use super::core::{Fleet, Tally, Ticket};
+use super::decide::{Again, Ending, Verdict, again, before};
+use super::places::{self, Admission, Places};
+use super::registry::Tasks;
+use super::run::{Item, Ran, run};
+use super::settle::{settle, settle_all};
+use super::state::Seen;
+
+/// How long the starts of a task are remembered.
+const STARTS_TTL: Duration = Duration::from_secs(86_400);
+
+/// Why a message is dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Label of the metric.
+    pub(crate) kind: &'static str,
+    /// The dead-letter reason.
+    pub(crate) reason: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(kind: &'static str, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into() }
+    }
+}
+
+/// Reads a message; says why it can never run.
+pub(crate) fn admit(payload: &Payload, tasks: &Tasks) -> Result<Request, Refusal> {
+    let message = match payload {
+        Payload::Message(message) => message,
+        Payload::Malformed { reason, .. } => {
+            return Err(Refusal::new("malformed", format!("malformed message: {reason}")));
+        }
+    };
+    if message.body.len() > MESSAGE_BODY_BYTES_MAX {
+        let found = message.body.len();
+        let reason = format!("oversized body: {found} bytes, limit {MESSAGE_BODY_BYTES_MAX}");
+        return Err(Refusal::new("oversized", reason));
+    }
+    let request =
+        Request::decode(message).map_err(|bad| Refusal::new(bad.kind, bad.to_string()))?;
+    if !tasks.contains(&request.task) {
+        let reason = format!("unknown task {:?}: no handler in this worker", request.task);
+        return Err(Refusal::new("unknown_task", reason));
+    }
+    Ok(request)
+}
+
+/// Works a batch off; returns when everything in it is started or settled.
+pub(crate) async fn work_off(fleet: &Arc<Fleet>, batch: Vec<(Delivery, Ticket)>) {
+    let now = fleet.clock.now();
+    let (mut items, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
+    for (delivery, ticket) in batch {
+        match admit(&delivery.payload, &fleet.tasks) {
+            Ok(request) => items.extend(item(fleet, delivery, request, ticket, now)),
+            Err(refusal) => refused.push(bury(fleet, delivery, refusal)),
+        }
+    }
+    let revoked = revoked(fleet, &items).await;
+    let mut ended = Vec::new();
+    let mut postponed = Vec::new();
+    for (item, revoked) in items.into_iter().zip(revoked) {
+        match before(&item.seen.request, revoked, now) {
+            Verdict::Go if is_plain(fleet, &item) => start(fleet, item, &mut ended),
+            Verdict::Go => {
+                let fleet_ = Arc::clone(fleet);
+                fleet.work.spawn(async move { one(&fleet_, item).await });
+            }
+            Verdict::Revoked => ended.push(unrun(item, revoked_as("revoked"))),
+            Verdict::Expired => ended.push(unrun(item, revoked_as("expired"))),
+            Verdict::Postponed(at) => postponed.push(postpone(fleet, item, at)),
+        }
+    }
+    let buried = join_all(refused);
+    tokio::join!(buried, join_all(postponed), settle_all(fleet, ended));
+}
+
+fn revoked_as(why: &'static str) -> Ending {
+    Ending::Revoked { why, signum: None }
+}
+
+fn item(
+    fleet: &Fleet,
+    mut delivery: Delivery,
+    request: Request,
+    ticket: Ticket,
+    received: Timestamp,
+) -> Option<Item> {
+    let task = fleet.tasks.get(&request.task)?.clone();
+    // The message has been read; what is kept of it is the request.
+    delivery.payload = Payload::Malformed { reason: String::new(), raw: Vec::new() };
+    let queue = delivery.queue.as_str().into();
+    let seen = Arc::new(Seen { request, queue, redelivered: delivery.redelivered, received });
+    let serial = fleet.state.received(&seen);
+    let delivery = Some(delivery);
+    Some(Item { delivery, seen, serial, task, ticket, places: Places::default(), counted: false })
+}
+
+/// Whether it can start without asking anybody.
+fn is_plain(fleet: &Fleet, item: &Item) -> bool {
+    let options = item.task.options();
+    let rated = options.rate_limit.is_some() || fleet.state.is_rated(&item.seen.request.task);
+    !item.seen.redelivered && options.acks_late && !options.is_limited() && !rated
+}
+
+/// Starts a handler; one that ends at once is reported with its batch.
+fn start(fleet: &Arc<Fleet>, item: Item, ended: &mut Vec<Ran>) {
+    let mut running = Box::pin(run(Arc::clone(fleet), item));
+    match running.as_mut().now_or_never() {
+        Some(ran) => ended.push(ran),
+        None => {
+            let fleet_ = Arc::clone(fleet);
+            fleet.work.spawn(async move { settle(&fleet_, running.await).await });
+        }
+    }
+}
+
+/// One that needs a look at more than itself.
+async fn one(fleet: &Arc<Fleet>, mut item: Item) {
+    if item.seen.redelivered {
+        match redelivered(fleet, &mut item).await {
+            Ok(Again::Run) => {}
+            Ok(Again::Repeat(ending)) => {
+                let repeated = Ran { repeated: true, ..unrun(item, ending) };
+                return settle(fleet, repeated).await;
+            }
+            Ok(Again::Drop) => {
+                fleet.state.gave_back(item.serial, None);
+                if let Some(delivery) = &mut item.delivery
+                    && let Err(error) = delivery.ack().await
+                {
+                    tracing::warn!(%error, id = %item.seen.request.id, "ack failed");
+                }
+                return;
+            }
+            Err(refusal) => {
+                fleet.state.gave_back(item.serial, None);
+                if let Some(delivery) = item.delivery.take() {
+                    bury(fleet, delivery, refusal).await;
+                }
+                return;
+            }
+        }
+    }
+    match places::enter(fleet, &item.seen.request, item.task.options()).await {
+        Admission::Entered(places) => item.places = places,
+        Admission::Later(wait) => {
+            let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+            let now = fleet.clock.now();
+            return postpone(fleet, item, now.saturating_add(wait).unwrap_or(now)).await;
+        }
+        Admission::Duplicate(first) => {
+            tracing::info!(id = %item.seen.request.id, first, "a duplicate of a unique task is dropped");
+            return settle(fleet, unrun(item, revoked_as("duplicate"))).await;
+        }
+    }
+    if !item.task.options().acks_late
+        && let Some(mut delivery) = item.delivery.take()
+        && let Err(error) = delivery.ack().await
+    {
+        // Somebody else may have it.
+        tracing::warn!(%error, id = %item.seen.request.id, "early ack failed; it is not run here");
+        fleet.state.gave_back(item.serial, None);
+        return places::leave(fleet, &item.seen.request, item.places).await;
+    }
+    let ran = run(Arc::clone(fleet), item).await;
+    settle(fleet, ran).await;
+}
+
+/// What a redelivered message still needs; an error is the evidence against a poisonous one.
+async fn redelivered(fleet: &Fleet, item: &mut Item) -> Result<Again, Refusal> {
+    let request = &item.seen.request;
+    if !request.ignore_result && !item.task.options().ignore_result {
+        match fleet.results.get(&request.id).await {
+            Ok(stored) => match again(request, stored.as_ref()) {
+                Again::Run => {}
+                other => return Ok(other),
+            },
+            Err(error) => tracing::warn!(%error, id = %request.id, "cannot see whether it has run"),
+        }
+    }
+    let Some(shared) = &fleet.coordinator else { return Ok(Again::Run) };
+    match shared.count_start(&request.id, &fleet.name, STARTS_TTL).await {
+        Ok(starts) if starts > fleet.settings.quarantine_after => {
+            let who = shared.starts(&request.id).await.unwrap_or_default();
+            if let Err(error) = shared.clear_starts(std::slice::from_ref(&request.id)).await {
+                tracing::debug!(%error, id = %request.id, "the count of starts stays");
+            }
+            Err(Refusal::new(
+                "poison",
+                format!(
+                    "poison: its worker died {} times while it ran; workers: {}",
+                    starts - 1,
+                    who.join(", ")
+                ),
+            ))
+        }
+        Ok(_) => {
+            item.counted = true;
+            Ok(Again::Run)
+        }
+        Err(error) => {
+            tracing::warn!(%error, id = %request.id, "its starts cannot be counted");
+            Ok(Again::Run)
+        }
+    }
+}
+
+fn unrun(item: Item, ending: Ending) -> Ran {
+    Ran { item, ending, runtime: 0.0, children: Vec::new(), repeated: false }
+}
+
+/// Which are revoked: by this worker's memory, or by the fleet's.
+async fn revoked(fleet: &Fleet, items: &[Item]) -> Vec<bool> {
+    let local = items.iter().map(|item| fleet.state.is_revoked(&item.seen.request.id));
+    let mut revoked: Vec<bool> = local.collect();
+    if let Some(shared) = &fleet.coordinator
+        && !items.is_empty()
+    {
+        let ids: Vec<String> = items.iter().map(|item| item.seen.request.id.clone()).collect();
+        match shared.are_revoked(&ids).await {
+            Ok(known) => revoked.iter_mut().zip(known).for_each(|(own, fleet)| *own |= fleet),
+            Err(error) => tracing::warn!(%error, "revoked tasks of the fleet are not known now"),
+        }
+    }
+    revoked
+}
+
+/// Back to its queue until a time. Held by the broker, not here.
+async fn postpone(fleet: &Fleet, mut item: Item, at: Timestamp) {
+    if item.counted
+        && let Some(shared) = &fleet.coordinator
+        && let Err(error) = shared.clear_starts(std::slice::from_ref(&item.seen.request.id)).await
+    {
+        tracing::debug!(%error, "the count of starts stays");
+    }
+    fleet.state.gave_back(item.serial, Some(at));
+    if let Some(delivery) = &mut item.delivery
+        && let Err(error) = delivery.requeue_at(at).await
+    {
+        tracing::warn!(%error, id = %item.seen.request.id, "postponing failed; the message comes again");
+    }
+}
+
+/// To the dead-letter queue.
+pub(crate) async fn bury(fleet: &Fleet, mut delivery: Delivery, refusal: Refusal) {
+    let kind = refusal.kind;
+    fleet.metrics.dead_letters.with_label_values(&[delivery.queue.as_str(), kind]).inc();
+    tracing::warn!(queue = %delivery.queue, reason = %refusal.reason, "message dead-lettered");
+    if let Err(error) = delivery.dead_letter(&refusal.reason).await {
+        tracing::warn!(%error, queue = %delivery.queue, "dead-lettering failed; the message comes again");
+    }
+}
+
+/// Back to the queue for another worker, at once.
+pub(crate) async fn release(fleet: &Fleet, mut delivery: Delivery) {
+    Tally::add(&fleet.tally.released);
+    if let Err(error) = delivery.release().await {
+        tracing::warn!(%error, queue = %delivery.queue, "giving a message back failed; it comes again");
+    }
+}

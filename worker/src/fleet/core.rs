@@ -1,0 +1,157 @@
+//! What all parts of a worker's fleet half share.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tradewind_broker::{Broker, Coordinator, ResultBackend};
+use tradewind_proto::clock::{SharedClock, SharedIds};
+
+use super::context::Services;
+use super::pool::{Pool, Slot};
+use super::registry::Tasks;
+use super::state::FleetState;
+use crate::metrics::Metrics;
+
+/// Ended attempts and tasks whose outcome is not safe yet, as a multiple of the slots.
+const UNSENT_PER_SLOT: usize = 4;
+
+/// What a fleet half is made of.
+pub(crate) struct Parts {
+    pub(crate) name: Arc<str>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) results: Arc<dyn ResultBackend>,
+    pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
+    pub(crate) tasks: Tasks,
+    pub(crate) clock: SharedClock,
+    pub(crate) ids: SharedIds,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) state: Arc<FleetState>,
+    pub(crate) settings: Settings,
+}
+
+/// Its numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// How long results are kept.
+    pub(crate) result_ttl: Duration,
+    /// Between two lease renewals of a running task.
+    pub(crate) renewal: Duration,
+    /// A message whose workers died this often is quarantined.
+    pub(crate) quarantine_after: u32,
+}
+
+/// The shared part.
+pub(crate) struct Fleet {
+    pub(crate) name: Arc<str>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) results: Arc<dyn ResultBackend>,
+    pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
+    pub(crate) tasks: Tasks,
+    pub(crate) clock: SharedClock,
+    pub(crate) ids: SharedIds,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) state: Arc<FleetState>,
+    pub(crate) settings: Settings,
+    pub(crate) services: Arc<Services>,
+    pub(crate) room: Room,
+    pub(crate) tally: Arc<Tally>,
+    /// Batches, attempts and tasks under way.
+    pub(crate) work: TaskTracker,
+    /// Take nothing more.
+    pub(crate) draining: CancellationToken,
+    /// Wait for nothing more.
+    pub(crate) cold: CancellationToken,
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Fleet {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        Arc::new_cyclic(|fleet: &Weak<Self>| Self {
+            services: Arc::new(Services {
+                hostname: Arc::clone(&parts.name),
+                results: Some(Arc::clone(&parts.results)),
+                result_ttl: parts.settings.result_ttl,
+                tasks: parts.tasks.clone(),
+                fleet: Weak::clone(fleet),
+            }),
+            name: parts.name,
+            broker: parts.broker,
+            results: parts.results,
+            // Facts of one process alone are kept in the state, without a call.
+            coordinator: parts.coordinator.filter(|coordinator| coordinator.shared()),
+            tasks: parts.tasks,
+            clock: parts.clock,
+            ids: parts.ids,
+            metrics: parts.metrics,
+            room: Room::new(Arc::clone(parts.state.pool())),
+            state: parts.state,
+            settings: parts.settings,
+            tally: Arc::default(),
+            work: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            cold: CancellationToken::new(),
+        })
+    }
+}
+
+/// Counts for the drain report.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) finished: AtomicU64,
+    pub(crate) handed_back: AtomicU64,
+    pub(crate) released: AtomicU64,
+    pub(crate) unsent: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Room for work: a slot while it runs, and a place until its outcome is safe.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pool: Arc<Pool>,
+    unsent: Arc<Semaphore>,
+}
+
+/// The right to take one message.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// Given back when the process or handler has ended.
+    pub(crate) slot: Slot,
+    /// Given back when the outcome is sent.
+    pub(crate) unsent: OwnedSemaphorePermit,
+}
+
+impl Room {
+    fn new(pool: Arc<Pool>) -> Self {
+        let unsent = Arc::new(Semaphore::new(pool.size().max(1) * UNSENT_PER_SLOT));
+        Self { pool, unsent }
+    }
+
+    /// Waits for one ticket. Cancel-safe. `None` never happens while the worker lives.
+    pub(crate) async fn one(&self) -> Option<Ticket> {
+        let unsent = Arc::clone(&self.unsent).acquire_owned().await.ok()?;
+        let slot = self.pool.one().await?;
+        Some(Ticket { slot, unsent })
+    }
+
+    /// One more ticket, if there is one now.
+    pub(crate) fn another(&self) -> Option<Ticket> {
+        let unsent = Arc::clone(&self.unsent).try_acquire_owned().ok()?;
+        let slot = self.pool.another()?;
+        Some(Ticket { slot, unsent })
+    }
+}

@@ -1,0 +1,247 @@
+//! What follows a task that has ended: callbacks, the rest of its chain, errbacks, the join of its chord.
+//! Everything here may be done again after a crash: ids are made from the task's id.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use serde_json::{Value, json};
+use tradewind_broker::{Error, Join, JoinPart};
+use tradewind_proto::Timestamp;
+use tradewind_proto::celery::canvas::{Applied, Plan, plan};
+use tradewind_proto::celery::{Request, Signature, state};
+
+use super::core::Fleet;
+use super::error::Failure;
+use super::{publish, report};
+
+/// Chords within chords that one failure is carried through.
+const CHORD_DEPTH_MAX: usize = 16;
+
+/// The same ids for the same task, however often they are asked for.
+fn ids(of: &Request, what: &str) -> impl FnMut() -> String {
+    let seed = format!("{}:{}:{what}", of.id, of.retries);
+    let mut number = 0_u64;
+    move || {
+        number += 1;
+        let half = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            (&seed, number, salt).hash(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        let bytes = (half(0) << 64 | half(1)).to_be_bytes();
+        uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    }
+}
+
+fn applied(of: &Request, args: Vec<Value>, now: Timestamp) -> Applied {
+    let mut applied = Applied::by_task(of, args, now);
+    applied.reply_to.clone_from(&of.reply_to);
+    applied
+}
+
+/// What a success sends: callbacks first, then the next of its chain with the rest. A signature that makes
+/// no sense is left out and logged: nothing would make it sense.
+pub(crate) fn after_success(request: &Request, result: &Value, now: Timestamp) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    let mut add = |signature: Signature, what: String, chain: Vec<Signature>| {
+        let mut applied = applied(request, vec![result.clone()], now);
+        applied.chain = chain;
+        match plan(signature, &applied, &mut ids(request, &what)) {
+            Ok(plan) => plans.push(plan),
+            Err(error) => tracing::error!(error, id = %request.id, "a follow-up cannot be sent"),
+        }
+    };
+    for (number, callback) in request.embed.callbacks.iter().enumerate() {
+        add(callback.clone(), format!("link{number}"), Vec::new());
+    }
+    let mut rest = request.embed.chain.clone();
+    if let Some(next) = rest.pop() {
+        add(next, "chain".to_owned(), rest);
+    }
+    plans
+}
+
+/// What a failure sends. Errbacks get the id of the failed task, whatever they are.
+pub(crate) fn after_failure(request: &Request, now: Timestamp) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for (number, errback) in request.embed.errbacks.iter().enumerate() {
+        let applied = applied(request, vec![json!(request.id)], now);
+        match plan(errback.clone(), &applied, &mut ids(request, &format!("errback{number}"))) {
+            Ok(plan) => plans.push(plan),
+            Err(error) => tracing::error!(error, id = %request.id, "an errback cannot be sent"),
+        }
+    }
+    plans
+}
+
+/// Sends errbacks, fails the rest of the chain, and tells the chords that it and its rest belong to.
+pub(crate) async fn failed(
+    fleet: &Fleet,
+    request: &Request,
+    failure: &Failure,
+    state: &'static str,
+    home: &str,
+) -> Result<(), Error> {
+    let now = fleet.clock.now();
+    for plan in after_failure(request, now) {
+        publish::apply(fleet, plan, home).await?;
+    }
+    // Those who wait for the end of the chain wait for its last task.
+    for element in request.embed.chain.iter().rev() {
+        if let Some(rest) = as_request(element, request) {
+            store(fleet, &rest, failure, state).await?;
+            part(fleet, &rest, state, &failure.to_result(), home, 0).await?;
+        }
+    }
+    part(fleet, request, state, &failure.to_result(), home, 0).await
+}
+
+/// The request that a frozen signature would be.
+fn as_request(signature: &Signature, parent: &Request) -> Option<Request> {
+    let mut signature = signature.clone();
+    if signature.subtask_type.as_deref() == Some("chord") {
+        signature = Signature::from_value(signature.kwargs.get("body")?.clone()).ok()?;
+    }
+    let options = &signature.options;
+    let mut request = Request::new(signature.task.clone(), signature.option_text("task_id")?);
+    request.root_id.clone_from(&parent.root_id);
+    request.group = signature.option_text("group_id").map(str::to_owned);
+    request.group_index = options.get("group_index").and_then(Value::as_i64);
+    request.embed.chord = signature.option_signatures("chord").into_iter().next();
+    request.embed.errbacks = signature.option_signatures("link_error");
+    request.embed.chain = signature.option_signatures("chain");
+    request.reply_to.clone_from(&parent.reply_to);
+    Some(request)
+}
+
+async fn store(
+    fleet: &Fleet,
+    request: &Request,
+    failure: &Failure,
+    state: &str,
+) -> Result<(), Error> {
+    let result = failure.to_result().to_string();
+    let now = Some(fleet.clock.now());
+    let stored = report::stored(request, state, &result, Some(&failure.traceback), &[], now);
+    let ttl = fleet.settings.result_ttl;
+    publish::patiently(fleet, "storing", || fleet.results.put(stored.clone(), ttl)).await?;
+    Ok(())
+}
+
+/// Hands a part in to the join of its chord; the last one sends the body.
+pub(crate) async fn part(
+    fleet: &Fleet,
+    request: &Request,
+    state: &str,
+    result: &Value,
+    home: &str,
+    depth: usize,
+) -> Result<(), Error> {
+    let (Some(body), Some(group)) = (&request.embed.chord, &request.group) else { return Ok(()) };
+    if depth >= CHORD_DEPTH_MAX {
+        tracing::error!(id = %request.id, "chords nest too deep; the outer ones are not told");
+        return Ok(());
+    }
+    let part = JoinPart {
+        group: group.clone(),
+        task_id: request.id.clone(),
+        index: request.group_index.unwrap_or(0),
+        state: state.to_owned(),
+        result: result.clone(),
+    };
+    let ttl = fleet.settings.result_ttl;
+    let join =
+        publish::patiently(fleet, "joining", || fleet.results.join(part.clone(), ttl)).await?;
+    let Join::Complete { claim, parts } = join else { return Ok(()) };
+    match parts.iter().find(|part| part.state != state::SUCCESS) {
+        None => {
+            let results: Vec<Value> = parts.into_iter().map(|part| part.result).collect();
+            let applied = applied(request, vec![json!(results)], fleet.clock.now());
+            match plan(body.clone(), &applied, &mut ids(request, "chord")) {
+                Ok(plan) => publish::apply(fleet, plan, home).await?,
+                Err(error) => {
+                    tracing::error!(error, group = %group, "the body of a chord cannot be sent");
+                }
+            }
+        }
+        Some(bad) => {
+            let raised = Failure::from_result(&bad.result).repr();
+            let text = format!("Dependency {} raised {raised}", bad.task_id);
+            let failure = Failure::new("ChordError", text).module("celery.exceptions");
+            if let Some(body) = as_request(body, request) {
+                store(fleet, &body, &failure, state::FAILURE).await?;
+                Box::pin(chord_failed(fleet, &body, &failure, home, depth + 1)).await?;
+            }
+        }
+    }
+    publish::patiently(fleet, "joining", || fleet.results.finish_join(group, &claim)).await
+}
+
+/// The body of a chord that will never run fails as a task does.
+async fn chord_failed(
+    fleet: &Fleet,
+    body: &Request,
+    failure: &Failure,
+    home: &str,
+    depth: usize,
+) -> Result<(), Error> {
+    for plan in after_failure(body, fleet.clock.now()) {
+        publish::apply(fleet, plan, home).await?;
+    }
+    for element in body.embed.chain.iter().rev() {
+        if let Some(rest) = as_request(element, body) {
+            store(fleet, &rest, failure, state::FAILURE).await?;
+            part(fleet, &rest, state::FAILURE, &failure.to_result(), home, depth).await?;
+        }
+    }
+    part(fleet, body, state::FAILURE, &failure.to_result(), home, depth).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tradewind_proto::celery::{Embed, Request, Signature};
+    use tradewind_proto::clock::from_micros;
+
+    use super::{after_failure, after_success};
+
+    fn request() -> Request {
+        let chain = vec![Signature::new("last"), Signature::new("next").arg(2)];
+        let embed = Embed {
+            callbacks: vec![Signature::new("cb")],
+            errbacks: vec![Signature::new("eb").arg("x")],
+            chain,
+            chord: None,
+        };
+        Request { embed, root_id: Some("root".to_owned()), ..Request::new("add", "a") }
+    }
+
+    #[test]
+    fn callbacks_then_the_chain_get_the_result_in_front() {
+        let plans = after_success(&request(), &json!(7), from_micros(0));
+        let sent: Vec<_> = plans.iter().flat_map(|plan| &plan.sends).map(|s| &s.request).collect();
+        assert_eq!((sent[0].task.as_str(), &sent[0].args), ("cb", &vec![json!(7)]));
+        assert_eq!((sent[1].task.as_str(), &sent[1].args), ("next", &vec![json!(7), json!(2)]));
+        assert_eq!(sent[1].embed.chain[0].task, "last");
+        assert_eq!(
+            (sent[1].root_id.as_deref(), sent[1].parent_id.as_deref()),
+            (Some("root"), Some("a"))
+        );
+    }
+
+    #[test]
+    fn done_again_they_are_the_same_tasks() {
+        let ids = |request: &Request| {
+            let plans = after_success(request, &json!(7), from_micros(0));
+            plans.into_iter().flat_map(|plan| plan.sends).map(|s| s.request.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&request()), ids(&request()));
+        assert_ne!(ids(&request()), ids(&Request { id: "b".to_owned(), ..request() }));
+        assert_ne!(ids(&request())[0], ids(&request())[1]);
+    }
+
+    #[test]
+    fn errbacks_get_the_failed_id() {
+        let plans = after_failure(&request(), from_micros(0));
+        assert_eq!(plans[0].sends[0].request.args, [json!("a"), json!("x")]);
+    }
+}
