@@ -30,7 +30,8 @@ pub struct BrokerOptions {
     /// RabbitMQ: declare Celery's topology of delay queues and bind consumed queues to it, so that
     /// messages which Celery's clients delay (they do so on quorum queues) arrive.
     pub native_delayed_delivery: bool,
-    /// File with the PEM certificates of authorities to trust for TLS, instead of the system's.
+    /// File with PEM certificates of authorities to trust for TLS: RabbitMQ beside the system's,
+    /// Redis instead of them.
     pub ca_file: Option<PathBuf>,
     /// RabbitMQ: AMQP heartbeat in seconds; a silent link is given up after two of them.
     pub heartbeat_s: u16,
@@ -106,6 +107,19 @@ impl BrokerOptions {
             return bad("max_priority", &0, "1 to 255, or leave it out");
         }
         Ok(())
+    }
+
+    /// The certificates of [`Self::ca_file`].
+    pub(crate) fn authorities(&self) -> Result<Option<String>, Error> {
+        let Some(path) = &self.ca_file else { return Ok(None) };
+        let refuse = |reason: String| {
+            Error::Config(format!("broker option ca_file = {}: {reason}", path.display()))
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        if !text.contains("BEGIN CERTIFICATE") {
+            return Err(refuse("it has no PEM certificate (BEGIN CERTIFICATE)".to_owned()));
+        }
+        Ok(Some(text))
     }
 
     pub(crate) fn lease(&self) -> Duration {

@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use harness::{Inject, ServerHarness};
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use tradewind_broker::conformance::{Harness, fill, message, queue, ready};
 use tradewind_broker::{BrokerOptions, broker_conformance, broker_outage_conformance};
 use tradewind_proto::limits::MESSAGE_BODY_BYTES_MAX;
 use tradewind_services::{Proxy, Rabbit, shared};
@@ -68,19 +67,4 @@ mod quorum {
 broker_conformance!(on_shared);
 broker_outage_conformance!(on_private);
 
-/// The client reuses channel numbers after 2,047 channels, and then answers for the new channel what
-/// ended the old one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_refusals_leave_good_answers() {
-    let harness = on_shared().await;
-    let (broker, there) = (harness.open().await, queue("there"));
-    broker.declare(std::slice::from_ref(&there)).await.expect("declare");
-    fill(&*broker, &there, 1).await;
-    for n in 0..2_100 {
-        let missing = broker.stats("no-such-queue").await.expect("a missing queue is empty");
-        assert_eq!((missing.ready, n), (0, n));
-    }
-    assert_eq!(broker.stats(&there).await.expect("stats").ready, 1);
-    broker.publish(&there, message(1)).await.expect("publish");
-    ready(&*broker, &there, 2).await;
-}
+mod rabbit;

@@ -179,3 +179,71 @@ async fn items_of_a_lost_reply_are_not_stranded() {
     let batch = tokio::time::timeout(limit, reading).await.expect("the item");
     assert_eq!(batch[0].body, b"precious");
 }
+
+/// A chord whose parts end on Python and on our workers: one set of keys, read by both.
+#[tokio::test]
+async fn a_chord_is_shared_with_python_workers() {
+    use tradewind_broker::{Join, JoinPart};
+
+    let ttl = std::time::Duration::from_secs(600);
+    let url = shared::redis_url();
+    let (backend_url, options) = open(&url);
+    let clock = std::sync::Arc::new(tradewind_proto::clock::SystemClock);
+    let backend =
+        tradewind_broker::open_results(&backend_url, &options, clock).await.expect("no error");
+    let group = tradewind_services::unique("group");
+    let key = |part: &str| format!("celery-taskset-meta-{group}.{part}");
+    let client = redis::Client::open(url).expect("no error");
+    let mut link = client.get_multiplexed_async_connection().await.expect("no error");
+    // What Celery 5.7 leaves: the size, a part with the bare NaN of Python, one more of unknown place.
+    let mut python = redis::pipe();
+    python.cmd("SETEX").arg(key("s")).arg(600).arg(2).ignore();
+    python.cmd("INCR").arg(key("t")).ignore();
+    for (place, task, result) in [("1", "b", "NaN"), ("+inf", "z", "\"last\"")] {
+        let part = format!("[1, \"{task}\", \"SUCCESS\", {result}]");
+        python.cmd("ZADD").arg(key("j")).arg(place).arg(part).ignore();
+        python.cmd("SADD").arg(key("d")).arg(format!("{task}:{place}")).ignore();
+    }
+    python.query_async::<()>(&mut link).await.expect("no error");
+
+    let ours = |index, task: &str, result| JoinPart {
+        group: group.clone(),
+        task_id: task.to_owned(),
+        index,
+        state: "SUCCESS".to_owned(),
+        result,
+    };
+    // Python counted this one before it was delivered here again.
+    let again = backend.join(ours(1, "b", 7.into()), ttl).await.expect("no error");
+    assert_eq!(again, Join::Waiting);
+    let joined = backend.join(ours(0, "a", 5.into()), ttl).await.expect("no error");
+    let Join::Complete { claim, parts } = joined else { panic!("not complete but {joined:?}") };
+    let found: Vec<_> = parts.iter().map(|p| (p.index, p.task_id.as_str(), &p.result)).collect();
+    let last = serde_json::json!("last");
+    let expected =
+        [(0, "a", &5.into()), (1, "b", &serde_json::Value::Null), (i64::MAX, "z", &last)];
+    assert_eq!(found, expected);
+
+    let part: Vec<String> = redis::cmd("ZRANGE")
+        .arg(key("j"))
+        .arg(0)
+        .arg(0)
+        .query_async(&mut link)
+        .await
+        .expect("no error");
+    let part: serde_json::Value = serde_json::from_str(&part[0]).expect("what Python can read");
+    assert_eq!(part, serde_json::json!([1, "a", "SUCCESS", 5]));
+    let held: String =
+        redis::cmd("GET").arg(key("c")).query_async(&mut link).await.expect("no error");
+    assert_eq!(held, claim);
+    backend.finish_join(&group, &claim).await.expect("no error");
+    let done: String =
+        redis::cmd("GET").arg(key("c")).query_async(&mut link).await.expect("no error");
+    assert_eq!(done, "done");
+    let left: u8 = redis::cmd("EXISTS")
+        .arg(&["j", "t", "s", "d"].map(key))
+        .query_async(&mut link)
+        .await
+        .expect("no error");
+    assert_eq!(left, 0);
+}

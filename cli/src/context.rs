@@ -7,9 +7,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tradewind_broker::client::{Client, Route, Routes};
 use tradewind_broker::{Broker, ControlBus, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds, SystemClock, SystemIds};
 use tradewind_store::{Options as StoreOptions, Store};
+use tradewind_worker::external::ExternalOptions;
 
 use crate::args::Cli;
 use crate::config::{self, Config, Inputs};
@@ -90,6 +92,38 @@ impl Context {
     pub(crate) async fn coordinator(&self) -> Result<Arc<dyn Coordinator>, Failure> {
         let prefix = links::state_prefix(&self.config);
         Ok(tradewind_broker::open_coordinator(&self.config.state_url(), &prefix).await?)
+    }
+
+    /// Where fleet tasks go.
+    pub(crate) fn routes(&self) -> Result<Routes, Failure> {
+        let mut routes = Routes::new(self.config.text("broker", "default_queue"));
+        for entry in &self.config.routes {
+            let target = &entry.target;
+            let route = Route {
+                queue: target.queue.clone(),
+                exchange: target.exchange.clone(),
+                routing_key: target.routing_key.clone(),
+                priority: target.priority,
+            };
+            routes = routes.add(&entry.pattern, route)?;
+        }
+        for (name, task) in self.config.tables::<ExternalOptions>("tasks")? {
+            if let Some(queue) = task.queue {
+                routes = routes.add(&name, Route::queue(queue))?;
+            }
+        }
+        Ok(routes)
+    }
+
+    /// A client of the fleet.
+    pub(crate) async fn client(
+        &self,
+        coordinator: Arc<dyn Coordinator>,
+    ) -> Result<Client, Failure> {
+        let (clock, ids) = (Arc::clone(&self.clock), Arc::clone(&self.ids));
+        let (broker, results, bus) =
+            (self.broker().await?, self.results().await?, self.bus().await?);
+        Ok(Client::new(broker, results, bus, coordinator, self.routes()?, clock, ids))
     }
 
     /// Refuses a fleet role on a database or broker that processes cannot share.

@@ -5,7 +5,6 @@ mod args;
 mod assets;
 mod bench;
 mod celery;
-#[allow(dead_code, reason = "keys whose readers come next")]
 mod config;
 mod context;
 mod dags_test;

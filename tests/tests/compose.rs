@@ -8,6 +8,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
+const ALERTS: &[&str] = &["compose/alerts.yml", "compose/alerts_fleet.yml"];
+const BOARDS: &[&str] =
+    &["compose/grafana/boards/tradewind.json", "compose/grafana/boards/fleet.json"];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
@@ -58,21 +62,30 @@ fn boards_and_alerts_name_metrics_that_are_exported() {
         sources(&root().join(part).join("src"), &mut code);
     }
     let mut seen = BTreeSet::new();
-    for file in ["compose/alerts.yml", "compose/grafana/boards/tradewind.json"] {
+    for file in ALERTS.iter().chain(BOARDS) {
         let text = read(file);
-        for name in words(&text, "tradewind_") {
-            let plain = name.strip_suffix("_bucket").unwrap_or(name);
-            assert!(code.contains(&format!("\"{plain}\"")), "{file}: nobody exports {name}");
-            seen.insert(plain.to_owned());
+        let ours = words(&text, "tradewind_").into_iter();
+        // Flower's and celery-exporter's names, which the monitor exports as well.
+        for name in ours.chain(words(&text, "flower_")).chain(words(&text, "celery_")) {
+            let plain = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            let named = |name: &str| code.contains(&format!("\"{name}\""));
+            let known = named(name) || plain.is_some_and(named);
+            assert!(known, "{file}: nobody exports {name}");
+            seen.insert(name.to_owned());
         }
     }
-    assert!(seen.len() > 10, "only {seen:?} found: the search is broken");
+    assert!(seen.len() > 40, "only {seen:?} found: the search is broken");
 }
 
 #[test]
-fn the_board_has_panels_that_do_not_overlap() {
-    let board: Value =
-        serde_json::from_str(&read("compose/grafana/boards/tradewind.json")).expect("JSON");
+fn the_boards_have_panels_that_do_not_overlap() {
+    for board in BOARDS {
+        check_board(board);
+    }
+}
+
+fn check_board(file: &str) {
+    let board: Value = serde_json::from_str(&read(file)).expect("JSON");
     let mut taken = BTreeSet::new();
     for panel in board["panels"].as_array().expect("panels") {
         assert!(!panel["targets"].as_array().expect("targets").is_empty(), "{}", panel["title"]);
@@ -91,8 +104,8 @@ fn promtool_accepts_configuration_and_alerts() {
     let folder = root().join("compose");
     for arguments in [
         &["check", "config", "prometheus.yml"][..],
-        &["check", "rules", "alerts.yml"],
-        &["test", "rules", "alerts_test.yml"],
+        &["check", "rules", "alerts.yml", "alerts_fleet.yml"],
+        &["test", "rules", "alerts_test.yml", "alerts_fleet_test.yml"],
     ] {
         let output = Command::new("promtool").args(arguments).current_dir(&folder).output();
         let output = output.expect("promtool runs: apt-get install prometheus");

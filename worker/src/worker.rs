@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tradewind_broker::client::Client;
 use tradewind_broker::{Broker, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds};
 
@@ -50,6 +51,8 @@ pub struct WorkerDeps {
     pub tasks: Tasks,
     /// What the whole fleet agrees on: revoked tasks, limits, starts. Without it this worker alone does.
     pub coordinator: Option<Arc<dyn Coordinator>>,
+    /// What handlers of fleet tasks send with.
+    pub client: Option<Client>,
     /// How attempts are run; see [`Runtimes::real`].
     pub runtimes: Runtimes,
 }
@@ -177,6 +180,7 @@ impl Worker {
             broker: deps.broker,
             results: Arc::clone(&deps.results),
             coordinator: deps.coordinator,
+            client: deps.client,
             tasks: deps.tasks,
             clock: Arc::clone(&deps.clock),
             ids: Arc::clone(&deps.ids),

@@ -303,8 +303,7 @@ mod cases {
         let next = rig.worker(tasks).await;
         rig.run(call("add").arg(1).arg(1)).await;
         assert!(!rig.has_result(&lost).await);
-        let stats = rig.broker.stats(&rig.queue).await.expect("stats");
-        assert_eq!((stats.ready, stats.unacked), (0, 0));
+        rig.until_ready(0).await;
         // What still runs at the end is given back.
         rig.send(call("for_ever")).await;
         rig.until("it runs", || !next.state.active().is_empty()).await;

@@ -56,6 +56,7 @@ async fn run(task: Value) -> (OutcomeState, String, u32) {
         registry: prometheus::Registry::new(),
         tasks: Tasks::default(),
         coordinator: None,
+        client: None,
         runtimes: Runtimes::none().with(Kind::Bash, Arc::new(Pretend)),
     };
     let worker = Worker::new(support::options(), deps).expect("options");

@@ -168,6 +168,14 @@ impl TaskHandle {
         }
     }
 
+    /// Waits for all members of a group and gives what they returned, in their order.
+    ///
+    /// # Errors
+    /// As [`TaskHandle::result`], for the first member that did not end well.
+    pub async fn join<T: DeserializeOwned>(&self, limit: Duration) -> Result<Vec<T>, ClientError> {
+        self.result(limit).await
+    }
+
     /// What it sent when it ended, as far as it is stored.
     ///
     /// # Errors

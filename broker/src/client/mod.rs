@@ -57,6 +57,9 @@ pub use handle::TaskHandle;
 pub use options::{ClientOptions, REVOKE_TTL, SendOptions};
 pub use routes::{Route, Routes};
 
+/// Queues that are remembered as declared; then all are forgotten, and declared once more when used.
+const DECLARED_MAX: usize = 10_000;
+
 /// Sends tasks. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Client {
@@ -241,7 +244,11 @@ impl Client {
             return Ok(());
         }
         self.inner.broker.declare(&missing).await?;
-        known().extend(missing);
+        let mut known = known();
+        if known.len() >= DECLARED_MAX {
+            known.clear();
+        }
+        known.extend(missing);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use regex_automata::nfa::thompson;
 use regex_automata::nfa::thompson::pikevm::PikeVM;
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +12,9 @@ use crate::Error;
 
 /// Names whose route is remembered; then all are forgotten.
 const REMEMBERED_MAX: usize = 10_000;
-/// Longest pattern in bytes, which bounds what it compiles to.
+/// Longest pattern in bytes, and the most memory that it may compile to (`a{9999999}` is short too).
 const PATTERN_BYTES_MAX: usize = 1_000;
+const COMPILED_BYTES_MAX: usize = 1024 * 1024;
 /// Introduces a regular expression.
 const REGEX: &str = "re:";
 
@@ -144,7 +146,8 @@ fn compile(pattern: &str) -> Result<Pattern, Error> {
     } else {
         return Ok(Pattern::Exact(pattern.to_owned()));
     };
-    let compiled = PikeVM::new(&regex).map_err(|error| {
+    let limited = thompson::Config::new().nfa_size_limit(Some(COMPILED_BYTES_MAX));
+    let compiled = PikeVM::builder().thompson(limited).build(&regex).map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         bad(cause.unwrap_or_else(|| error.to_string()))
     })?;

@@ -130,7 +130,8 @@ pub async fn a_routing_key_reaches_the_bound_queues(h: &dyn Harness) {
             let copies = u64::from(reached.contains(&queue));
             ready(&*broker, queue, copies).await;
             if copies > 0 {
-                let mut consumer = broker.consume(&[queue.clone()], 1).await.expect("consume");
+                let mut consumer =
+                    broker.consume(std::slice::from_ref(queue), 1).await.expect("consume");
                 assert_eq!(drain(&mut *consumer, 1).await, [n], "{exchange} {key}");
                 consumer.close().await.expect("close");
             }

@@ -13,12 +13,12 @@ use lapin::types::{FieldTable, ShortString};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
+use super::Inner;
 use super::delivery::RabbitSettle;
 use super::link::unavailable;
 use super::message::{delivered_before, from_parts};
 use super::settle::Settler;
 use super::table::short;
-use super::{Inner, declare};
 use crate::limits::oversized;
 use crate::order::Chooser;
 use crate::{Consumer, Delivery, Error, Payload, QueueKind};
@@ -267,7 +267,7 @@ impl Consumer for RabbitConsumer {
             return Ok(());
         }
         let queues = [queue.to_owned()];
-        declare::queues(&self.inner.consuming, self.inner.form, &queues).await?;
+        self.inner.declare_consumed(&queues).await?;
         // The next call subscribes to all, with the prefetch for so many.
         self.pause().await?;
         self.queues.push(queue.to_owned());
@@ -333,7 +333,7 @@ async fn subscribe(
     let mut session = match paused {
         Some(session) => session,
         None => {
-            declare::queues(&inner.consuming, inner.form, &queues).await?;
+            inner.declare_consumed(&queues).await?;
             let channel = inner.consuming.channel().await?;
             let settler = Settler::start(channel.clone(), prefetch);
             Session { channel, settler, streams: SelectAll::new(), tags: Vec::new() }

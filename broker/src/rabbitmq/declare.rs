@@ -94,6 +94,14 @@ pub(super) async fn queues(link: &Link, form: Form, queues: &[String]) -> Result
     Ok(())
 }
 
+/// Makes a queue of these arguments exist.
+pub(super) async fn exactly(link: &Link, queue: &str, arguments: FieldTable) -> Result<(), Error> {
+    match declare_once(link, queue, QueueDeclareOptions::durable(), arguments).await? {
+        Ok(_) => Ok(()),
+        Err(error) => Err(convert(&format!("declaration of queue {queue:?}"), &error)),
+    }
+}
+
 /// Makes the delay queue exist and restarts its expiry; returns its name.
 pub(super) async fn delay_queue(
     link: &Link,

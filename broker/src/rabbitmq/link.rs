@@ -4,6 +4,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::runtime::default_runtime;
+use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
 use tokio::sync::Mutex;
@@ -25,6 +27,8 @@ pub(crate) struct Link {
     name: &'static str,
     connect_timeout: Duration,
     response_timeout: Duration,
+    /// Certificates to trust; an error is told at the first connection.
+    authorities: Result<Option<String>, Error>,
     connection: Mutex<Option<Opened>>,
 }
 
@@ -73,6 +77,7 @@ impl Link {
             name,
             connect_timeout: options.connect_timeout(),
             response_timeout: options.response_timeout(),
+            authorities: options.authorities(),
             connection: Mutex::new(None),
         }
     }
@@ -96,7 +101,10 @@ impl Link {
     async fn connect(&self) -> Result<Connection, Error> {
         let properties = ConnectionProperties::default()
             .with_connection_name(format!("tradewind {}", self.name).into());
-        let connect = Connection::connect_uri(self.uri.clone(), properties);
+        let trust = OwnedTLSConfig { identity: None, cert_chain: self.authorities.clone()? };
+        let runtime = default_runtime().map_err(|error| convert("connect", &error))?;
+        let uri = self.uri.clone();
+        let connect = Connection::connect_uri_with_config(uri, properties, trust, runtime);
         match timeout(self.connect_timeout, connect).await {
             Ok(result) => result.map_err(|error| convert("connect", &error)),
             Err(_) => Err(unavailable("no answer to a connection attempt")),

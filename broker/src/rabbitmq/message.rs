@@ -6,14 +6,18 @@ use serde_json::{Map, Value};
 use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names;
 
-use super::delay;
 use super::table::{short, to_json, to_map, to_table};
+use super::{delay, hold, native_delay};
 use crate::Error;
 
 /// Delivery mode of a persistent message.
 const PERSISTENT: u8 = 2;
 /// Header that quorum queues add.
 const DELIVERY_COUNT: &str = "x-delivery-count";
+/// Header of our copies of messages that were delivered before.
+const REDELIVERED: &str = "x-tradewind-redelivered";
+/// Queues that messages only pass through.
+const PASSAGES: [&str; 3] = [delay::PREFIX, hold::PREFIX, native_delay::PREFIX];
 /// Headers that RabbitMQ adds when a message passes a delay queue.
 const DEATH_HEADERS: [&str; 4] =
     ["x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"];
@@ -35,9 +39,18 @@ pub(super) fn to_properties(message: &TaskMessage) -> Result<BasicProperties, Er
     Ok(properties)
 }
 
-/// How often a quorum queue handed the message out before; it does not always set the AMQP flag.
+/// Marks a copy of a message that was delivered before, which AMQP's own flag does not say.
+pub(super) fn mark_redelivered(message: &mut TaskMessage) {
+    message.set_header(REDELIVERED, true);
+}
+
+/// Whether the headers say that it was delivered before: our mark, or the count of quorum queues,
+/// which do not always set AMQP's flag.
 pub(super) fn delivered_before(properties: &BasicProperties) -> bool {
     let table = properties.headers().as_ref();
+    if table.is_some_and(|table| table.inner().contains_key(REDELIVERED)) {
+        return true;
+    }
     let count = table.and_then(|table| table.inner().get(DELIVERY_COUNT));
     count.and_then(|count| to_json(count).as_u64()).is_some_and(|count| count > 0)
 }
@@ -47,6 +60,7 @@ pub(crate) fn from_parts(properties: &BasicProperties, body: Vec<u8>) -> TaskMes
     let table = properties.headers().as_ref();
     let mut headers = table.map_or_else(Map::new, |table: &FieldTable| to_map(table));
     headers.shift_remove(DELIVERY_COUNT);
+    headers.shift_remove(REDELIVERED);
     forget_delay(&mut headers);
     TaskMessage {
         headers,
@@ -61,10 +75,10 @@ pub(crate) fn from_parts(properties: &BasicProperties, body: Vec<u8>) -> TaskMes
     }
 }
 
-/// Removes the server's notes about a passage through one of our delay queues.
+/// Removes the server's notes about a passage through a queue of delays or holds.
 fn forget_delay(headers: &mut Map<String, Value>) {
     let first = headers.get("x-first-death-queue").and_then(Value::as_str);
-    if first.is_some_and(|queue| queue.starts_with(delay::PREFIX)) {
+    if first.is_some_and(|queue| PASSAGES.iter().any(|prefix| queue.starts_with(prefix))) {
         for name in DEATH_HEADERS {
             headers.shift_remove(name);
         }

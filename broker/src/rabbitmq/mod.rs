@@ -9,15 +9,19 @@ mod declare;
 mod delay;
 mod delivery;
 mod graves;
+mod hold;
 pub(crate) mod link;
 pub(crate) mod message;
+mod native_delay;
 mod publish;
 mod settle;
 pub(crate) mod table;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tradewind_proto::Timestamp;
 use tradewind_proto::clock::SharedClock;
@@ -33,6 +37,7 @@ use crate::{
 use consumer::RabbitConsumer;
 use declare::Form;
 use graves::Fate;
+use hold::Terms;
 use link::Link;
 use publish::Publisher;
 
@@ -52,6 +57,9 @@ struct Inner {
     routed: Publisher,
     consuming: Link,
     form: Form,
+    hold: Terms,
+    /// Done once, if at all: Celery's delay queues exist.
+    native_delays: Option<OnceCell<()>>,
     /// As new consumers order their queues.
     order: Chooser,
     clock: SharedClock,
@@ -64,6 +72,22 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Makes queues exist from which is to be consumed.
+    async fn declare_consumed(&self, queues: &[String]) -> Result<(), Error> {
+        let link = &self.consuming;
+        declare::queues(link, self.form, queues).await?;
+        if let Some(done) = &self.native_delays {
+            let declare = || native_delay::declare(link, self.form.kind);
+            done.get_or_try_init(declare).await?;
+            for queue in queues {
+                native_delay::bind(link, queue).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl RabbitBroker {
     /// A broker for `amqp://…`, `amqps://…` or `pyamqp://…`; connects at the first use.
     ///
@@ -71,6 +95,7 @@ impl RabbitBroker {
     /// [`Error::Config`] when the URL or an option cannot be used.
     pub fn new(url: &Url, options: &BrokerOptions, clock: SharedClock) -> Result<Self, Error> {
         options.validate()?;
+        options.authorities()?;
         let uri = link::parse(url, options)?;
         if url.scheme() == "amqps" {
             crate::open::install_tls_provider();
@@ -81,6 +106,11 @@ impl RabbitBroker {
             routed: Publisher::new(Link::new(uri.clone(), "router", options)),
             consuming: Link::new(uri, "consumer", options),
             form: Form { kind, max_priority: options.max_priority },
+            hold: Terms {
+                after: Some(options.hold_ms).filter(|ms| *ms > 0).map(Duration::from_millis),
+                lease: Duration::from_millis(options.hold_lease_ms),
+            },
+            native_delays: options.native_delayed_delivery.then(OnceCell::new),
             order: Chooser::new(options.queue_order, &options.queue_weights, &[]),
             clock,
             stop: CancellationToken::new(),
@@ -152,7 +182,8 @@ impl Broker for RabbitBroker {
     }
 
     async fn consume(&self, queues: &[String], prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
-        self.declare(queues).await?;
+        self.inner.open()?;
+        self.inner.declare_consumed(queues).await?;
         Ok(Box::new(RabbitConsumer::new(Arc::clone(&self.inner), queues.to_vec(), prefetch)))
     }
 

@@ -1,9 +1,12 @@
 -- Removes reserved messages for good.
 -- KEYS: unacked, unacked_index, leases, unreadable. ARGV: lease members.
 -- Reply: per member 1, or 0 when the lease is gone (someone else has the message now).
-local owned, strange, reply = {}, {}, {}
+local owned, strange, reply, seen = {}, {}, {}, {}
+local expiries = redis.call('ZMSCORE', KEYS[3], unpack(ARGV))
+redis.call('ZREM', KEYS[3], unpack(ARGV))
 for i, member in ipairs(ARGV) do
-  reply[i] = redis.call('ZREM', KEYS[3], member)
+  reply[i] = expiries[i] and not seen[member] and 1 or 0
+  seen[member] = true
   if reply[i] == 1 then
     local tag = string.match(member, '^(.*)|[^|]*$')
     if string.sub(tag, 1, 1) == '!' then

@@ -74,6 +74,16 @@ local function take_first(queue)
   return false
 end
 
+-- One queue: a step's messages in one command.
+local function alone()
+  for step = 1, #steps do
+    if count < max then
+      local key = list(1, step)
+      for _, raw in ipairs(redis.call('RPOP', key, max - count) or {}) do reserve(1, key, raw) end
+    end
+  end
+end
+
 local function by_priorities()
   for step = 1, #steps do
     local empty = {}
@@ -109,7 +119,9 @@ local function by_turns(turns)
   end
 end
 
-if ARGV[6] == '' then
+if queues == 1 then
+  alone()
+elseif ARGV[6] == '' then
   by_priorities()
 elseif ARGV[6] == 'strict' then
   strictly()

@@ -178,3 +178,41 @@ async fn a_restart_without_persistence_changes_the_incarnation() {
     let mut consumer = broker.consume(&[q], 4).await.expect("consume");
     assert_eq!(drain(&mut *consumer, 3).await, [0, 1, 2]);
 }
+
+/// Commands that the server has run since its statistics were reset, by name.
+async fn commands(f: &mut Fixture) -> Vec<(String, u64)> {
+    let stats: String = f.run(&[b"INFO", b"commandstats"]).await;
+    let count = |line: &str| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+    };
+    stats.lines().filter_map(count).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_costs_few_commands_and_fewer_round_trips() {
+    let mut f = Fixture::new().await;
+    // Leases that are not renewed during the test.
+    let options = BrokerOptions { lease_ms: 600_000, ..BrokerOptions::default() };
+    let broker = open(&f.url, &options, Arc::new(SystemClock)).await.expect("open");
+    let q = queue("cost");
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 256).await.expect("consume");
+    let _: String = f.run(&[b"CONFIG", b"RESETSTAT"]).await;
+    fill(&*broker, &q, 1_000).await;
+    let mut seen = Vec::new();
+    while seen.len() < 1_000 {
+        let batch = tradewind_broker::conformance::batch(&mut *consumer, 256).await;
+        let acks = batch.into_iter().map(async |mut delivery| {
+            delivery.ack().await.expect("ack");
+            number(&delivery)
+        });
+        seen.extend(futures::future::join_all(acks).await);
+    }
+    assert_eq!(seen, (0..1_000).collect::<Vec<_>>());
+    let commands = commands(&mut f).await;
+    let of = |name: &str| commands.iter().filter(|(n, _)| n == name).map(|(_, c)| c).sum::<u64>();
+    let all: u64 = commands.iter().map(|(_, count)| count).sum();
+    // A script call is one round trip; what runs inside counts as commands too.
+    assert!(of("evalsha") <= 100, "{} round trips: {commands:?}", of("evalsha"));
+    assert!(all <= 3_000, "{all} commands for 1,000 tasks: {commands:?}");
+}

@@ -105,14 +105,9 @@ async fn drain(
     usage::reset_own_peak();
     let before = usage::own();
     let start = Instant::now();
-    let worker = LocalWorker::start(
-        context,
-        Arc::clone(broker),
-        queue,
-        args.concurrency,
-        Tasks::default(),
-    )
-    .await?;
+    let worker =
+        LocalWorker::start(context, Arc::clone(broker), queue, args.concurrency, Tasks::default())
+            .await?;
     fleet::drained(broker.as_ref(), queue).await?;
     worker.stop().await?;
     let took = start.elapsed();

@@ -91,7 +91,8 @@ impl LocalWorker {
             registry: prometheus::Registry::new(),
             runtimes: Runtimes::none(),
             tasks,
-            coordinator: None,
+            coordinator: Some(context.coordinator().await?),
+            client: None,
         };
         let worker =
             Worker::new(worker_options, deps).map_err(|error| Failure::usage(error.to_string()))?;

@@ -46,7 +46,7 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Config, ConfigError> {
     read_own_env(inputs, &mut settings)?;
     for (section, name, flag, text) in &inputs.flags {
         let key = find(section, name, flag)?;
-        set(&mut settings, key, text.clone(), (*flag).to_owned())?;
+        set(&mut settings, key, translate(key, text), (*flag).to_owned())?;
     }
     let FileParts { routes, tables } = file;
     Ok(Config { home: inputs.home.clone(), settings, routes, tables, unknown_airflow })
@@ -166,6 +166,11 @@ pub(crate) fn translate(key: &Key, text: &str) -> String {
             format!("postgresql://{rest}")
         }
         ("results", None) if text == "rpc" => "rpc://".to_owned(),
+        // Celery's short forms of the server on this machine.
+        ("broker" | "results", Some(("redis", ""))) => "redis://127.0.0.1:6379/0".to_owned(),
+        ("broker", Some(("amqp" | "pyamqp", ""))) => {
+            "amqp://guest:guest@127.0.0.1:5672/".to_owned()
+        }
         _ => text.to_owned(),
     }
 }
@@ -238,6 +243,11 @@ mod tests {
 
     #[test]
     fn routes_keep_their_order_and_unknown_airflow_names_are_listed() {
+        let celery = [("CELERY_BROKER_URL", "redis://"), ("CELERY_RESULT_BACKEND", "rpc")];
+        let config = load(&inputs("", &celery)).expect("valid");
+        assert_eq!(config.text("broker", "url"), "redis://127.0.0.1:6379/0");
+        assert_eq!(config.results_url(), "rpc://");
+        assert_eq!(config.state_url(), "redis://127.0.0.1:6379/0");
         let file = "[routes]\n\"z.*\" = \"one\"\n\"a.*\" = \"two\"\n";
         let config = load(&inputs(file, &[("AIRFLOW__SMTP__HOST", "x")])).expect("valid");
         let patterns: Vec<&str> =

@@ -210,6 +210,7 @@ impl<'a> Shared<'a> {
             runtimes: Runtimes::real(&options, &tasks),
             tasks,
             coordinator: None,
+            client: None,
         };
         let worker =
             Worker::new(options, deps).map_err(|error| Failure::usage(error.to_string()))?;

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
 use tradewind_scheduler::{Route, SchedulerOptions};
 use tradewind_web::{ExecutionOptions, Token, WebOptions};
 use tradewind_worker::WorkerOptions;
+use tradewind_worker::remote::{Range, RemoteOptions};
 
-use crate::config::RouteEntry;
+use crate::config::{Config, KEYS, RouteEntry, redact};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -64,9 +66,41 @@ pub(crate) fn worker(context: &Context) -> Result<WorkerOptions, Failure> {
         python: PathBuf::from(config.text("core", "python")),
         python_path: Some(context.python_path()?),
         grace_seconds: config.seconds("worker", "grace").as_secs(),
+        quarantine_after: number(context, "worker", "quarantine_after")?,
         result_ttl_seconds: config.seconds("results", "ttl").as_secs().max(1),
         heartbeat_interval_ms: u64::try_from(heartbeat).unwrap_or(2000),
         ..defaults
+    })
+}
+
+/// Events, remote control and scaling of a worker.
+pub(crate) fn remote(context: &Context) -> RemoteOptions {
+    let config = &context.config;
+    RemoteOptions {
+        events: config.bool("worker", "send_events"),
+        control: config.bool("worker", "remote_control"),
+        autoscale: config.range("worker", "autoscale").map(|(max, min)| Range { max, min }),
+        ..RemoteOptions::default()
+    }
+}
+
+/// The configuration for `inspect conf`: every value but secrets, named as in Celery (`broker_url`).
+pub(crate) fn shown(config: &Config) -> Value {
+    let shown = KEYS.iter().map(|key| {
+        let text = redact(key.kind, config.text(key.section, key.name));
+        (format!("{}_{}", key.section, key.name), Value::String(text))
+    });
+    Value::Object(shown.collect())
+}
+
+/// The broker for `inspect stats`, in Celery's members; no password.
+pub(crate) fn broker_shown(config: &Config) -> Value {
+    let text = config.text("broker", "url");
+    let Ok(url) = url::Url::parse(text) else { return Value::Null };
+    json!({
+        "hostname": url.host_str(), "port": url.port(), "userid": url.username(),
+        "transport": url.scheme(), "virtual_host": url.path().trim_start_matches('/'),
+        "ssl": matches!(url.scheme(), "rediss" | "amqps"),
     })
 }
 

@@ -37,20 +37,25 @@ async fn publish(
     args: &TaskSendArgs,
     mut request: Request,
 ) -> Result<(), Failure> {
+    let routes = context.routes()?;
+    let route = routes.find(&args.name).cloned().unwrap_or_default();
     let broker = context.broker().await?;
-    request.priority = args.priority.unwrap_or_default();
+    request.priority = args.priority.or(route.priority).unwrap_or_default();
     let mut message = request.to_message();
     message.expiration_ms = request.expires.map(|at| {
         let left = at.duration_since(context.clock.now()).as_millis();
         u64::try_from(left).unwrap_or(0)
     });
-    if let Some(exchange) = &args.exchange {
-        let key = args.routing_key.as_deref().unwrap_or_default();
-        broker.publish_routed(exchange, key, message).await?;
+    let queue = args.queue.clone().or_else(|| route.queue.filter(|_| args.exchange.is_none()));
+    let exchange = args.exchange.clone().or(route.exchange);
+    if let (None, Some(exchange)) = (&queue, exchange) {
+        let key = args.routing_key.clone().or(route.routing_key);
+        let key = key.unwrap_or_else(|| args.name.clone());
+        broker.publish_routed(&exchange, &key, message).await?;
         return Ok(());
     }
-    let queue = args.queue.as_deref().unwrap_or(context.config.text("broker", "default_queue"));
-    broker.declare(&[queue.to_owned()]).await?;
-    broker.publish(queue, message).await?;
+    let queue = queue.unwrap_or_else(|| routes.default_queue().to_owned());
+    broker.declare(std::slice::from_ref(&queue)).await?;
+    broker.publish(&queue, message).await?;
     Ok(())
 }

@@ -13,7 +13,7 @@ pub struct Ticks(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Cron(CronTicks),
+    Cron(Box<CronTicks>),
     Every(DeltaTicks),
 }
 
@@ -23,7 +23,7 @@ impl Ticks {
     /// # Errors
     /// When the expression or the zone cannot be read.
     pub fn cron(expr: &str, timezone: &str) -> Result<Self, ScheduleError> {
-        Ok(Self(Kind::Cron(CronTicks::new(expr, timezone)?)))
+        Ok(Self(Kind::Cron(Box::new(CronTicks::new(expr, timezone)?))))
     }
 
     /// Ticks at a distance in seconds.

@@ -14,13 +14,15 @@ mod rabbit;
 mod redis;
 mod server;
 pub mod shared;
+mod tls;
 mod wait;
 
 pub use error::Error;
 pub use postgres::{Postgres, PostgresOptions};
 pub use proxy::Proxy;
-pub use rabbit::Rabbit;
+pub use rabbit::{Rabbit, RabbitOptions};
 pub use redis::{Redis, RedisOptions};
+pub use tls::Tls;
 pub use wait::eventually;
 
 /// A name that no other test uses: `prefix` and 12 random hex digits.

@@ -11,7 +11,19 @@ use nix::sys::signal::Signal;
 use crate::server::{Server, Spec, find, temp_dir};
 use crate::{Error, ports};
 
+const ENV_ERL_ARGS: &str = "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS";
+const ERL_ARGS: &str = "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false";
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+
+/// How the node is configured.
+#[derive(Debug, Clone, Default)]
+pub struct RabbitOptions {
+    /// Milliseconds that a delivery may stay unsettled (30 minutes unless given); looked at each
+    /// second.
+    pub consumer_timeout_ms: Option<u64>,
+    /// Folder of a [`crate::Tls`]: speak TLS on a port of its own as well.
+    pub tls: Option<PathBuf>,
+}
 
 /// A running RabbitMQ; stopped when dropped.
 #[derive(Debug)]
@@ -20,6 +32,7 @@ pub struct Rabbit {
     server: Server,
     _epmd: Server,
     url: String,
+    tls_url: String,
     port: u16,
 }
 
@@ -29,6 +42,14 @@ impl Rabbit {
     /// # Errors
     /// When `rabbitmq-server` or `epmd` is missing, or the node does not come up.
     pub fn start() -> Result<Self, Error> {
+        Self::start_with(RabbitOptions::default())
+    }
+
+    /// As [`Rabbit::start`], configured.
+    ///
+    /// # Errors
+    /// As [`Rabbit::start`].
+    pub fn start_with(options: RabbitOptions) -> Result<Self, Error> {
         // Not the wrapper in /usr/sbin: it switches user and hides the pid.
         let folders = ["/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin"];
         let program = find("rabbitmq-server", &folders, "rabbitmq-server")?;
@@ -36,19 +57,34 @@ impl Rabbit {
         let epmd = start_epmd(epmd_port)?;
         let dir = temp_dir("rabbit")?;
         let port = ports::free();
-        write_config(dir.path(), port)?;
+        let tls_port = ports::free();
+        write_config(dir.path(), port, tls_port, &options)?;
         let home = dir.path().to_path_buf();
         let node = format!("tw{}@localhost", &uuid::Uuid::new_v4().simple().to_string()[..10]);
         let dist_port = ports::free();
         let spec = Spec {
             name: "rabbitmq-server",
-            command: Box::new(move || node_command(&program, &home, &node, epmd_port, dist_port)),
+            command: Box::new(move || {
+                let mut command = node_command(&program, &home, &node, epmd_port, dist_port);
+                if options.consumer_timeout_ms.is_some() {
+                    // How often channels look for deliveries that are too old; no key in its file.
+                    let args = format!("{ERL_ARGS} -rabbit channel_tick_interval 1000");
+                    command.env(ENV_ERL_ARGS, args);
+                }
+                command
+            }),
             ready: Box::new(move || answers(port)),
             stop: Signal::SIGKILL,
         };
         let server = Server::start(spec, dir)?;
         let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
-        Ok(Self { server, _epmd: epmd, url, port })
+        let tls_url = format!("amqps://guest:guest@127.0.0.1:{tls_port}/%2f");
+        Ok(Self { server, _epmd: epmd, url, tls_url, port })
+    }
+
+    /// URL for clients with TLS, if [`RabbitOptions::tls`] is set.
+    pub fn tls_url(&self) -> &str {
+        &self.tls_url
     }
 
     /// Its port.
@@ -73,13 +109,32 @@ fn start_epmd(port: u16) -> Result<Server, Error> {
     Server::start(spec, temp_dir("epmd")?)
 }
 
-fn write_config(dir: &Path, port: u16) -> Result<(), Error> {
-    let config = format!(
+fn write_config(
+    dir: &Path,
+    port: u16,
+    tls_port: u16,
+    options: &RabbitOptions,
+) -> Result<(), Error> {
+    let mut config = format!(
         "listeners.tcp.1 = 127.0.0.1:{port}\n\
          disk_free_limit.absolute = 1MB\n\
          log.console.level = info\n\
          log.file = false\n"
     );
+    if let Some(ms) = options.consumer_timeout_ms {
+        config.push_str(&format!("consumer_timeout = {ms}\n"));
+    }
+    if let Some(tls) = &options.tls {
+        let tls = tls.display();
+        config.push_str(&format!(
+            "listeners.ssl.1 = 127.0.0.1:{tls_port}\n\
+             ssl_options.cacertfile = {tls}/ca.pem\n\
+             ssl_options.certfile = {tls}/server.pem\n\
+             ssl_options.keyfile = {tls}/server.key\n\
+             ssl_options.verify = verify_none\n\
+             ssl_options.fail_if_no_peer_cert = false\n"
+        ));
+    }
     let write = |name: &str, text: &str| {
         std::fs::write(dir.join(name), text).map_err(Error::io(format!("writing {name}")))
     };
@@ -111,10 +166,7 @@ fn node_command(
         .env("RABBITMQ_LOGS", "-")
         .env("RABBITMQ_PID_FILE", dir.join("rabbit.pid"))
         .env("RABBITMQ_GENERATED_CONFIG_DIR", dir.join("generated"))
-        .env(
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-            "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false",
-        )
+        .env(ENV_ERL_ARGS, ERL_ARGS)
         // Makes the script exec the Erlang VM, so that the pid that we hold is the node's own.
         .env("RUNNING_UNDER_SYSTEMD", "true")
         .env_remove("NOTIFY_SOCKET")

@@ -2,13 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::server::{Server, Spec, find, temp_dir};
-use crate::{Error, ports};
+use crate::{Error, Tls, ports};
 
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
@@ -34,13 +35,33 @@ impl Redis {
     /// # Errors
     /// When `redis-server` is missing or does not come up.
     pub fn start(options: RedisOptions) -> Result<Self, Error> {
+        Self::start_with(options, None)
+    }
+
+    /// Starts one that speaks TLS only; returns when it listens.
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub fn start_tls(tls: &Tls) -> Result<Self, Error> {
+        Self::start_with(RedisOptions::default(), Some(tls.dir().to_path_buf()))
+    }
+
+    fn start_with(options: RedisOptions, tls: Option<PathBuf>) -> Result<Self, Error> {
         let program = find("redis-server", &["/usr/bin", "/usr/local/bin"], "redis-server")?;
         let dir = temp_dir("redis")?;
         let port = ports::free();
         let appendonly = if options.appendonly { "yes" } else { "no" };
+        let secure = tls.is_some();
         let command = move || {
             let mut command = Command::new(&program);
-            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+            let plain = if secure { 0 } else { port };
+            command.args(["--port", &plain.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+            if let Some(dir) = &tls {
+                command.args(["--tls-port", &port.to_string(), "--tls-auth-clients", "no"]);
+                command.arg("--tls-ca-cert-file").arg(dir.join("ca.pem"));
+                command.arg("--tls-cert-file").arg(dir.join("server.pem"));
+                command.arg("--tls-key-file").arg(dir.join("server.key"));
+            }
             command.args(["--appendonly", appendonly, "--appendfsync", "always"]);
             command.args(["--loglevel", "notice", "--databases", "16"]);
             command
@@ -48,11 +69,14 @@ impl Redis {
         let spec = Spec {
             name: "redis-server",
             command: Box::new(command),
-            ready: Box::new(move || answers(port)),
+            ready: Box::new(move || {
+                if secure { TcpStream::connect(("127.0.0.1", port)).is_ok() } else { answers(port) }
+            }),
             stop: Signal::SIGKILL,
         };
         let server = Server::start(spec, dir)?;
-        Ok(Self { server, url: format!("redis://127.0.0.1:{port}/0"), port })
+        let scheme = if secure { "rediss" } else { "redis" };
+        Ok(Self { server, url: format!("{scheme}://127.0.0.1:{port}/0"), port })
     }
 
     /// Its port.

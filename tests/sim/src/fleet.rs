@@ -214,6 +214,7 @@ fn worker(fleet: &Fleet, life: &Arc<Life>, index: usize) -> Result<JoinHandle<En
         registry: life.registry.clone(),
         tasks: Tasks::default(),
         coordinator: None,
+        client: None,
         runtimes: Runtimes::none().with(Kind::Native, Arc::new(runtime)),
     };
     let worker = Worker::new(options, deps).map_err(|e| e.to_string())?;

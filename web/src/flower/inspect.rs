@@ -13,10 +13,15 @@ const FLEET: &[&str] = &["stats", "active_queues", "registered", "conf"];
 /// Asked of one worker only: its lists may be long.
 const ONE: &[&str] = &["scheduled", "active", "reserved", "revoked"];
 
+/// Queues remembered and looked at.
+pub(crate) const QUEUES_MAX: usize = 200;
+
 /// The last answers, by worker and command.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     workers: BTreeMap<String, Map<String, Value>>,
+    /// Queues that some worker has consumed: they are of interest when the last one is gone.
+    seen: BTreeSet<String>,
 }
 
 /// A command for some workers, or all.
@@ -76,6 +81,11 @@ impl Answers {
                 let info = self.workers.entry(reply.node).or_default();
                 info.insert(method.to_owned(), without_secrets(method, reply.value));
                 info.insert("timestamp".to_owned(), json!(now));
+                let room = QUEUES_MAX.saturating_sub(self.seen.len());
+                let queues = Self::queues_of(info).into_iter();
+                let new: Vec<String> =
+                    queues.filter(|q| !self.seen.contains(q)).take(room).collect();
+                self.seen.extend(new);
             }
         }
     }
@@ -116,6 +126,11 @@ impl Answers {
     /// All queues that are consumed.
     pub(crate) fn queues(&self) -> BTreeSet<String> {
         self.workers.values().flat_map(Self::queues_of).collect()
+    }
+
+    /// All queues that were ever consumed, within bounds.
+    pub(crate) fn seen_queues(&self) -> &BTreeSet<String> {
+        &self.seen
     }
 
     /// Slots of a worker's pool.

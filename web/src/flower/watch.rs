@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tradewind_broker::EventStream;
 use tradewind_proto::celery::Event;
 use tradewind_proto::names::DEAD_LETTER_SUFFIX;
 
 use super::history::History;
-use super::inspect::{self, Answers};
+use super::inspect::{self, Answers, QUEUES_MAX};
 use super::metrics::{Facts, PoolFacts, QueueFacts};
 use super::service::Shared;
 use super::state::{Seen, Task, Worker};
@@ -22,8 +22,10 @@ use super::state::{Seen, Task, Worker};
 const RETRY: Duration = Duration::from_secs(1);
 /// Shortest time between two looks, however many workers appear.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
-/// Queues looked at.
-const QUEUES_MAX: usize = 200;
+/// Pause before a worker that has appeared and does not answer is asked again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How often it is asked again before the usual pause.
+const SOON_MAX: u32 = 5;
 /// Queues looked at at once.
 const QUEUE_CALLS_MAX: usize = 8;
 /// Longest wait for the broker's answers of one look.
@@ -111,21 +113,27 @@ fn take(shared: &Shared, events: &[Event]) -> bool {
 /// Looks at workers and queues, regularly and when a worker appears.
 pub(super) async fn looks(shared: &Shared, stop: &CancellationToken) {
     let work = async {
-        let mut due = interval(shared.options.refresh());
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut soon = 0;
         loop {
-            let appeared = tokio::select! {
-                biased;
-                _ = due.tick() => false,
-                () = shared.appeared.notified() => true,
-            };
-            if appeared && shared.options.enable_events {
-                let request = inspect::request("enable_events", json!({}), None);
-                // The workers that were asked before do not mind; the log has it if the link is down.
-                let _unasked = shared.deps.bus.broadcast(request).await;
-            }
             look(shared).await;
             sleep(LOOK_PAUSE).await;
+            let missing = soon > 0 && has_silent(shared);
+            let pause = if missing {
+                AGAIN.min(shared.options.refresh())
+            } else {
+                shared.options.refresh()
+            };
+            tokio::select! {
+                biased;
+                () = shared.appeared.notified() => soon = SOON_MAX,
+                () = sleep(pause) => soon = if missing { soon - 1 } else { 0 },
+            }
+            if shared.options.enable_events {
+                // A worker that has just said hello may not listen yet, hence every time. One broadcast;
+                // workers that were told before do not mind, and the log has it when the link is down.
+                let request = inspect::request("enable_events", json!({}), None);
+                let _unasked = shared.deps.bus.broadcast(request).await;
+            }
         }
     };
     tokio::select! {
@@ -133,6 +141,14 @@ pub(super) async fn looks(shared: &Shared, stop: &CancellationToken) {
         () = stop.cancelled() => {}
         () = work => {}
     }
+}
+
+/// Whether some worker is alive that has never answered.
+fn has_silent(shared: &Shared) -> bool {
+    let now = shared.now();
+    let inner = shared.lock();
+    let mut alive = inner.monitor.workers().filter(|worker| worker.alive(now));
+    alive.any(|worker| inner.answers.worker(&worker.hostname).is_none())
 }
 
 async fn look(shared: &Shared) {
@@ -152,7 +168,7 @@ async fn look(shared: &Shared) {
         }
     }
     let mut names: BTreeSet<String> = shared.options.queues.iter().cloned().collect();
-    names.extend(shared.lock().answers.queues());
+    names.extend(shared.lock().answers.seen_queues().iter().cloned());
     let queues = timeout(QUEUES_TIMEOUT, queues(shared, names)).await;
     let queues = match queues {
         Ok(Some(queues)) => Some(queues),

@@ -73,41 +73,27 @@ impl Fleet {
             clock: shared,
             ids: Arc::new(SystemIds),
         };
+        let commands = Arc::default();
+        // Before the monitor starts, so that its greeting is heard.
+        script(&bus, &commands, WORKER).await;
         let service = FlowerService::new(options, deps).expect("valid options");
         let flower = service.handle();
         let stop = CancellationToken::new();
         let shutdown = stop.clone();
         let running = tokio::spawn(async move { service.run(shutdown).await.expect("runs") });
-        let commands = Arc::default();
         let router = flower.router();
         let running = Some(running);
         let fleet = Self { clock, bus, broker, results, flower, router, commands, stop, running };
-        fleet.script(WORKER).await;
-        // The monitor listens once its greeting has come.
+        // It listens once the greeting has come.
         fleet.until("the greeting", |fleet| fleet.saw("heartbeat")).await;
         fleet
-    }
-
-    /// Starts a worker that remembers commands and answers them.
-    async fn script(&self, node: &'static str) {
-        let mut mailbox = self.bus.open_mailbox(node).await.expect("opens");
-        let (bus, commands) = (self.bus.clone(), Arc::clone(&self.commands));
-        tokio::spawn(async move {
-            while let Ok(request) = mailbox.next().await {
-                commands.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
-                if request.reply_to.is_some() {
-                    let reply = Reply { node: node.to_owned(), value: answer(&request) };
-                    bus.reply(&request, reply).await.expect("replies");
-                }
-            }
-        });
     }
 
     /// Tells the monitor that the worker is there, and waits until it has been asked about itself.
     pub(crate) async fn online(&self) {
         self.event("worker-online", WORKER, json!({"freq": 2.0, "active": 2, "pid": 7})).await;
         self.heartbeat(2).await;
-        for _ in 0..500 {
+        for _ in 0..1500 {
             let (_, workers) = self.get("/api/workers").await;
             if workers[WORKER]["conf"].is_object() {
                 return;
@@ -243,6 +229,21 @@ impl Fleet {
 /// Options with an open API and short intervals.
 pub(crate) fn open() -> FlowerOptions {
     FlowerOptions { unauthenticated_api: true, refresh_seconds: 1, ..FlowerOptions::default() }
+}
+
+/// Starts a worker that remembers commands and answers them.
+async fn script(bus: &MemoryBus, commands: &Arc<Mutex<Vec<ControlRequest>>>, node: &'static str) {
+    let mut mailbox = bus.open_mailbox(node).await.expect("opens");
+    let (bus, commands) = (bus.clone(), Arc::clone(commands));
+    tokio::spawn(async move {
+        while let Ok(request) = mailbox.next().await {
+            commands.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+            if request.reply_to.is_some() {
+                let reply = Reply { node: node.to_owned(), value: answer(&request) };
+                bus.reply(&request, reply).await.expect("replies");
+            }
+        }
+    });
 }
 
 /// What the worker says.

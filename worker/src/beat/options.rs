@@ -131,7 +131,7 @@ impl BeatEntry {
             (None, Some(_)) if self.timezone.is_some() => {
                 Err("timezone has no meaning for every: leave it out, or use schedule".to_owned())
             }
-            (None, Some(Every(seconds))) if !(seconds >= EVERY_SECONDS_MIN) => {
+            (None, Some(Every(seconds))) if seconds.is_nan() || seconds < EVERY_SECONDS_MIN => {
                 Err(format!("every = {seconds} s: use at least {EVERY_SECONDS_MIN} s"))
             }
             (None, Some(Every(seconds))) => Ticks::every(seconds).map_err(|error| text(&error)),

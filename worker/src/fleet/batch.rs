@@ -70,6 +70,7 @@ pub(crate) async fn work_off(fleet: &Arc<Fleet>, batch: Vec<(Delivery, Ticket)>)
             Err(refusal) => refused.push(bury(fleet, delivery, refusal)),
         }
     }
+    fleet.gauge();
     let revoked = revoked(fleet, &items).await;
     let mut ended = Vec::new();
     let mut postponed = Vec::new();
@@ -203,7 +204,7 @@ async fn redelivered(fleet: &Fleet, item: &mut Item) -> Result<Again, Refusal> {
             Err(Refusal::new(
                 "poison",
                 format!(
-                    "poison: its worker died {} times while it ran; workers: {}",
+                    "poison: its worker died at least {} times while it ran; workers: {}",
                     starts - 1,
                     who.join(", ")
                 ),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tradewind_broker::ResultBackend;
+use tradewind_broker::client::Client;
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::canvas::{Applied, plan};
 use tradewind_proto::celery::{Request, ResultTuple, Signature, state};
@@ -26,6 +27,7 @@ pub(crate) struct Services {
     pub(crate) results: Option<Arc<dyn ResultBackend>>,
     pub(crate) result_ttl: std::time::Duration,
     pub(crate) tasks: Tasks,
+    pub(crate) client: Option<Client>,
     /// For what a handler sends.
     pub(crate) fleet: Weak<Fleet>,
 }
@@ -38,6 +40,7 @@ impl Services {
             results: None,
             result_ttl: std::time::Duration::ZERO,
             tasks,
+            client: None,
             fleet: Weak::new(),
         })
     }
@@ -157,6 +160,12 @@ impl Context {
         publish::apply(&fleet, planned, self.queue()).await?;
         self.children().push(result.to_value());
         Ok(result)
+    }
+
+    /// The client that the worker was given, for what is no child of this task: other queues and options,
+    /// handles, revocation.
+    pub fn client(&self) -> Option<&Client> {
+        self.0.services.client.as_ref()
     }
 
     pub(crate) fn services(&self) -> &Arc<Services> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tradewind_broker::client::Client;
 use tradewind_broker::{Broker, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds};
 
@@ -26,6 +27,7 @@ pub(crate) struct Parts {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) results: Arc<dyn ResultBackend>,
     pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
+    pub(crate) client: Option<Client>,
     pub(crate) tasks: Tasks,
     pub(crate) clock: SharedClock,
     pub(crate) ids: SharedIds,
@@ -82,6 +84,7 @@ impl Fleet {
                 results: Some(Arc::clone(&parts.results)),
                 result_ttl: parts.settings.result_ttl,
                 tasks: parts.tasks.clone(),
+                client: parts.client,
                 fleet: Weak::clone(fleet),
             }),
             name: parts.name,
@@ -101,6 +104,15 @@ impl Fleet {
             draining: CancellationToken::new(),
             cold: CancellationToken::new(),
         })
+    }
+}
+
+impl Fleet {
+    /// Says how full the pool is.
+    pub(crate) fn gauge(&self) {
+        let pool = self.state.pool();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        self.metrics.fleet.pool("async", count(pool.busy()), count(pool.size()));
     }
 }
 

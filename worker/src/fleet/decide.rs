@@ -115,6 +115,18 @@ pub(crate) enum RunEnd {
     Killed(StopReason),
 }
 
+/// What a handler that was asked to stop has come to: who is told to stop does not fail by it, and a kill
+/// is one even if the handler hears of it first.
+pub(crate) fn heard(end: RunEnd, asked: Option<StopReason>) -> RunEnd {
+    match (asked, &end) {
+        (Some(why @ StopReason::Terminated(_)), _)
+        | (Some(why @ (StopReason::Drained | StopReason::TimeLimit)), RunEnd::Returned(Err(_))) => {
+            RunEnd::Killed(why)
+        }
+        _ => end,
+    }
+}
+
 pub(crate) fn after(
     end: RunEnd,
     request: &Request,
@@ -279,6 +291,19 @@ mod tests {
         assert_eq!(hard.repr(), "TimeLimitExceeded(3.0)");
         let Ending::Failure(soft) = killed(StopReason::SoftTimeLimit) else { panic!("fails") };
         assert_eq!(soft.exc_type, "SoftTimeLimitExceeded");
+    }
+
+    #[test]
+    fn a_handler_that_hears_of_a_stop_has_not_failed() {
+        let returned = |outcome: crate::fleet::Outcome, why| {
+            let end = super::heard(RunEnd::Returned(outcome), Some(why));
+            after(end, &request(0), &TaskOptions::default(), None, from_micros(0)).state()
+        };
+        let (well, stopped) = (|| Ok(json!(1)), || Err(StopReason::Drained.into()));
+        assert_eq!(returned(well(), StopReason::Drained), "SUCCESS");
+        assert_eq!(returned(stopped(), StopReason::Drained), "HANDED_BACK");
+        assert_eq!(returned(well(), StopReason::Terminated(15)), "REVOKED");
+        assert_eq!(returned(stopped(), StopReason::SoftTimeLimit), "FAILURE");
     }
 
     #[test]

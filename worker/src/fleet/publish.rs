@@ -49,7 +49,8 @@ pub(crate) async fn apply(fleet: &Fleet, plan: Plan, home: &str) -> Result<(), E
             .await?;
     }
     let (mut direct, mut routed) = (Vec::new(), Vec::new());
-    for planned in plan.sends {
+    for mut planned in plan.sends {
+        route(fleet, &mut planned);
         match place(fleet, &planned, home) {
             Some(queue) => direct.push(Outgoing { queue, message: planned.request.to_message() }),
             None => routed.push(planned),
@@ -101,6 +102,23 @@ pub(crate) async fn send(fleet: &Fleet, batch: Vec<Outgoing>) -> Result<(), Erro
 
 fn again() -> Error {
     Error::Unavailable { service: "broker", reason: "the queue was declared just now".to_owned() }
+}
+
+/// What the client's routes say of a request whose signature names no place.
+fn route(fleet: &Fleet, planned: &mut Planned) {
+    if planned.queue.is_some() || planned.exchange.is_some() || planned.routing_key.is_some() {
+        return;
+    }
+    let client = fleet.services.client.as_ref();
+    let Some(route) = client.and_then(|client| client.routes().find(&planned.request.task)) else {
+        return;
+    };
+    planned.queue.clone_from(&route.queue);
+    planned.exchange.clone_from(&route.exchange);
+    planned.routing_key.clone_from(&route.routing_key);
+    if let (None, Some(priority)) = (planned.priority, route.priority) {
+        planned.request.priority = priority;
+    }
 }
 
 /// The queue of a request; none: it goes through an exchange.

@@ -9,10 +9,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tradewind_broker::Delivery;
 use tradewind_proto::celery::{Request, state};
+use tradewind_proto::{Timestamp, names};
 
 use super::context::Context;
 use super::core::{Fleet, Ticket};
-use super::decide::{Ending, RunEnd, after};
+use super::decide::{Ending, RunEnd, after, heard};
 use super::options::TaskOptions;
 use super::places::{self, Places};
 use super::registry::{Registration, panic_text};
@@ -57,12 +58,15 @@ pub(crate) async fn run(fleet: Arc<Fleet>, item: Item) -> Ran {
     }
     let begun = Instant::now();
     let now = fleet.clock.now();
+    let waited = waited(&item.seen.request, now);
+    fleet.metrics.fleet.started(&item.seen.request.task, &item.seen.queue, waited);
     let deadline = hard.and_then(|hard| now.checked_add(hard).ok());
     let services = Arc::clone(&fleet.services);
     let context = Context::new(Arc::clone(&item.seen), stop.clone(), deadline, services);
     fleet.metrics.running.inc();
     let end = supervised(&fleet, &item, &context, &stop, begun, soft, hard).await;
     fleet.metrics.running.dec();
+    let end = heard(end, stop.reason());
     let ending = after(end, &item.seen.request, item.task.options(), hard, fleet.clock.now());
     let children = context.take_children();
     Ran { item, ending, runtime: begun.elapsed().as_secs_f64(), children, repeated: false }
@@ -154,6 +158,14 @@ fn time_limits(
         soft.or(set.soft.unwrap_or(options.soft_time_limit)),
         hard.or(set.hard.unwrap_or(options.time_limit)),
     )
+}
+
+/// Seconds since it was sent, or due.
+fn waited(request: &Request, now: Timestamp) -> Option<f64> {
+    let sent = request.headers.get(names::HEADER_SENT_AT).and_then(serde_json::Value::as_str);
+    let sent = sent.and_then(|text| text.parse::<Timestamp>().ok());
+    let since = request.eta.into_iter().chain(sent).max()?;
+    Some(now.duration_since(since).as_secs_f64())
 }
 
 async fn tell_started(fleet: &Fleet, request: &Request) {

@@ -70,6 +70,7 @@ pub(crate) async fn settle(fleet: &Fleet, ran: Ran) {
         fleet.state.emit_some(&seen, || happened(&ending, runtime));
     }
     drop(ticket.unsent);
+    fleet.gauge();
 }
 
 enum Settled {

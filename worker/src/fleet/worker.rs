@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tradewind_broker::client::Client;
 use tradewind_broker::{Broker, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds, SystemClock, SystemIds};
 
@@ -30,6 +31,7 @@ pub struct FleetWorkerBuilder {
     broker: Arc<dyn Broker>,
     results: Arc<dyn ResultBackend>,
     coordinator: Option<Arc<dyn Coordinator>>,
+    client: Option<Client>,
     tasks: Tasks,
     clock: SharedClock,
     ids: SharedIds,
@@ -81,6 +83,13 @@ impl FleetWorkerBuilder {
         self
     }
 
+    /// What handlers send with; see [`Context::client`](super::Context::client).
+    #[must_use]
+    pub fn client(mut self, client: Client) -> Self {
+        self.client = Some(client);
+        self
+    }
+
     /// Where metrics are registered.
     #[must_use]
     pub fn registry(mut self, registry: prometheus::Registry) -> Self {
@@ -100,7 +109,8 @@ impl FleetWorkerBuilder {
     /// # Errors
     /// When an option cannot be used.
     pub fn build(self) -> Result<FleetWorker, Error> {
-        let Self { broker, results, coordinator, tasks, clock, ids, registry, options } = self;
+        let Self { broker, results, coordinator, client, tasks, clock, ids, registry, options } =
+            self;
         options.validate()?;
         let metrics = Metrics::new(&registry)
             .map_err(|e| Error::Option { option: "registry", reason: e.to_string() })?;
@@ -119,6 +129,7 @@ impl FleetWorkerBuilder {
             broker,
             results,
             coordinator,
+            client,
             tasks,
             clock,
             ids,
@@ -160,6 +171,7 @@ impl FleetWorker {
             broker,
             results,
             coordinator: None,
+            client: None,
             tasks: Tasks::default(),
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),

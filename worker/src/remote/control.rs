@@ -124,23 +124,19 @@ fn revoke_by_stamps(panel: &Panel, arguments: Arguments<'_>) -> Result<Answer, R
 
 /// `{"header": value or list}`, or `["header=value"]` as the command line sends it.
 fn stamps(arguments: Arguments<'_>) -> Result<BTreeMap<String, Vec<String>>, Refusal> {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
     let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
     match arguments.need("headers")? {
         Value::Object(headers) => {
             for (header, value) in headers {
                 let values = match value {
-                    Value::Array(many) => many.iter().map(text).collect(),
-                    one => vec![text(one)],
+                    Value::Array(many) => many.iter().map(stamp).collect(),
+                    one => vec![stamp(one)],
                 };
                 wanted.insert(header.clone(), values);
             }
         }
         Value::Array(pairs) => {
-            for pair in pairs.iter().map(text) {
+            for pair in pairs.iter().map(stamp) {
                 let Some((header, value)) = pair.split_once('=') else {
                     return Err(Refusal::raised("IndexError", "list index out of range"));
                 };
@@ -157,11 +153,15 @@ fn stamps(arguments: Arguments<'_>) -> Result<BTreeMap<String, Vec<String>>, Ref
     Ok(wanted)
 }
 
+fn stamp(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 fn has_stamp(view: &View, header: &str, wanted: &str) -> bool {
-    let same = |value: &Value| match value {
-        Value::String(text) => text == wanted,
-        other => other.to_string() == wanted,
-    };
+    let same = |value: &Value| stamp(value) == wanted;
     match view.seen.request.headers.get("stamps").and_then(|stamps| stamps.get(header)) {
         Some(Value::Array(many)) => many.iter().any(same),
         Some(one) => same(one),

@@ -89,6 +89,7 @@ impl Rig {
             registry: registry.clone(),
             tasks: tasks.clone(),
             coordinator: None,
+            client: None,
             runtimes: Runtimes::real(&options, tasks),
         };
         let worker = Worker::new(options, deps).expect("options");

@@ -60,6 +60,22 @@ impl Consumer for FaultyConsumer {
         self.inner.pause().await
     }
 
+    async fn add_queue(&mut self, queue: &str) -> Result<(), Error> {
+        self.inner.add_queue(queue).await?;
+        self.queues = self.inner.queues();
+        Ok(())
+    }
+
+    async fn cancel_queue(&mut self, queue: &str) -> Result<(), Error> {
+        self.inner.cancel_queue(queue).await?;
+        self.queues = self.inner.queues();
+        Ok(())
+    }
+
+    fn queues(&self) -> Vec<String> {
+        self.queues.clone()
+    }
+
     async fn close(&mut self) -> Result<(), Error> {
         self.inner.close().await
     }
