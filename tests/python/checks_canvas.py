@@ -92,6 +92,7 @@ def checks(app):
     def group_is_saved_and_restored():
         result = group(tasks.add.s(n, n) for n in range(3)).apply_async()
         result.save()
+        same(result.get(timeout=WAIT), [0, 2, 4])
         same(GroupResult.restore(result.id, app=app).get(timeout=WAIT), [0, 2, 4])
 
     @check

@@ -106,7 +106,7 @@ fn again(milliseconds: u64, most: u32, because: Option<Failure>) -> TaskError {
 async fn sleep(context: &Context, seconds: f64) -> Result<(), TaskError> {
     tokio::select! {
         biased;
-        reason = context.cancelled() => Err(TaskError::failed(format!("asked to stop: {reason:?}"))),
+        reason = context.cancelled() => Err(reason.into()),
         () = tokio::time::sleep(Duration::from_secs_f64(seconds)) => Ok(()),
     }
 }

@@ -22,6 +22,10 @@ fn stable(task: &Value) -> Value {
     let names = ["name", "args", "kwargs", "state", "result", "exception", "retries", "root_id"];
     let mut stable: serde_json::Map<String, Value> =
         names.iter().map(|name| ((*name).to_owned(), task[*name].clone())).collect();
+    if task["state"] != "FAILURE" {
+        // Why it was retried: Celery says nothing, ours does.
+        stable["exception"] = Value::Null;
+    }
     // The root of a single task is itself.
     stable["root_id"] = json!(task["root_id"] == task["uuid"]);
     // Times are there, and in order.
@@ -34,28 +38,20 @@ fn stable(task: &Value) -> Value {
     stable.into()
 }
 
-/// Types instead of values, but for lists and maps of any length.
-fn shape(value: &Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            members.iter().map(|(name, value)| (name.clone(), shape(value))).collect()
-        }
-        Value::Array(_) => json!("list"),
-        Value::String(_) => json!("text"),
-        Value::Number(_) => json!("number"),
-        Value::Bool(_) => json!("flag"),
-        Value::Null => Value::Null,
-    }
-}
-
-/// Members of `theirs` that `ours` has not, or has with another shape.
+/// Members that Celery's worker has and ours lacks, or has as another kind of value.
 fn lacking(theirs: &Value, ours: &Value) -> Vec<String> {
-    let (theirs, ours) = (shape(theirs), shape(ours));
+    let kind = |value: &Value| match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "list",
+        Value::String(_) => "text",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "flag",
+        Value::Null => "nothing",
+    };
     let theirs = theirs.as_object().expect("an object").iter();
-    theirs
-        .filter(|(name, value)| !value.is_null() && ours.get(name.as_str()) != Some(value))
-        .map(|(name, value)| format!("{name}: {value} but {}", ours[name.as_str()]))
-        .collect()
+    let differ = theirs
+        .filter(|(name, value)| !value.is_null() && kind(&ours[name.as_str()]) != kind(value));
+    differ.map(|(name, value)| format!("{name}: {value} but {}", ours[name.as_str()])).collect()
 }
 
 #[test]
@@ -102,6 +98,7 @@ fn flower_shows_our_worker_as_it_shows_celerys() {
     });
     let (ours, theirs) = (&workers[RUST], &workers[PYTHON]);
     assert_eq!(lacking(theirs, ours), [""; 0]);
+    assert_eq!(lacking(&theirs["stats"], &ours["stats"]), [""; 0]);
     let (ours, theirs) = (&ours["active_queues"][0], &theirs["active_queues"][0]);
     assert_eq!(lacking(theirs, ours), [""; 0]);
 
