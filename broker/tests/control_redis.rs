@@ -165,3 +165,40 @@ async fn questions_leave_nothing_behind() {
     asking.abort();
     reaches(&mut connection, 0).await;
 }
+
+/// What a killed client left behind is removed by the next question, and only what is ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leftovers_of_killed_clients_are_removed() {
+    let prefix = unique("prefix");
+    let options = BusOptions { global_keyprefix: prefix.clone(), ..options() };
+    let url = tokio::task::block_in_place(shared::redis_url);
+    let bus = open_bus(&url, &options, Arc::new(SystemClock)).await.expect("a bus");
+    let (_, mut connection) = link().await;
+    let key = format!("{prefix}_kombu.binding.reply.celery.pidbox");
+    let mut left = redis::pipe();
+    left.sadd(&key, "killed").sadd(&key, "of kombu");
+    left.zadd(format!("{prefix}tradewind:questions"), "killed", 1);
+    left.exec_async(&mut connection).await.expect("left behind");
+    let request = ControlRequest { method: "ping".to_owned(), ..ControlRequest::default() };
+    bus.ask(request, Duration::from_millis(50), None).await.expect("asked");
+    let members: Vec<String> =
+        redis::cmd("SMEMBERS").arg(&key).query_async(&mut connection).await.expect("members");
+    assert_eq!(members, ["of kombu"]);
+}
+
+/// A half-open link gives no sign of its end: it is given up when it does not answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_link_is_given_up() {
+    let server = Redis::start(RedisOptions { appendonly: false }).expect("redis");
+    let proxy = Proxy::start(server.port()).expect("proxy");
+    let options = BusOptions { response_timeout_ms: 300, ..options() };
+    let url = proxy.url(server.url());
+    let bus = open_bus(&url, &options, Arc::new(SystemClock)).await.expect("a bus");
+    let ping = ControlRequest { method: "ping".to_owned(), ..ControlRequest::default() };
+    bus.broadcast(ping.clone()).await.expect("sent");
+    proxy.black_hole();
+    let before = proxy.accepted();
+    assert!(bus.broadcast(ping.clone()).await.is_err_and(|error| error.is_retryable()));
+    assert!(bus.broadcast(ping).await.is_err_and(|error| error.is_retryable()));
+    assert!(proxy.accepted() > before, "the second attempt has a link of its own");
+}

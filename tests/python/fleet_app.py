@@ -22,6 +22,7 @@ app.conf.update(
     result_extended=os.environ.get("FLEET_EXTENDED") == "1",
     task_acks_late=os.environ.get("FLEET_ACKS_LATE") == "1",
     task_reject_on_worker_lost=os.environ.get("FLEET_ACKS_LATE") == "1",
+    accept_content=["json", "msgpack"],
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,

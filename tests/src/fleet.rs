@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -24,6 +24,35 @@ pub struct Role {
 }
 
 impl Role {
+    /// Starts a command whose output goes to files in `folder`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn launch(name: &str, mut command: Command, folder: &Path) -> Self {
+        let log = folder.join(format!("{name}.log"));
+        let err = File::create(&log).expect("log file");
+        let printed = folder.join(format!("{name}.out"));
+        let out = File::create(&printed).expect("output file");
+        command.stdin(Stdio::null()).stdout(Stdio::from(out)).stderr(Stdio::from(err));
+        Self {
+            name: name.to_owned(),
+            child: command.spawn().expect("it starts"),
+            log,
+            out: printed,
+        }
+    }
+
+    /// Waits until it has logged or printed `text`.
+    ///
+    /// # Panics
+    /// When it ends or the limit passes; the message has its log.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) {
+        until(&format!("{} to say {text:?}", self.name), limit, || {
+            assert!(self.alive(), "{} ended:\n{}", self.name, self.log());
+            (self.log().contains(text) || self.output().contains(text)).then_some(())
+        });
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -129,13 +158,7 @@ impl Fleet {
     pub fn spawn(&mut self, args: &[&str]) -> Role {
         self.started += 1;
         let name = format!("{}-{}", args[0], self.started);
-        let log = self.home().join(format!("{name}.log"));
-        let err = File::create(&log).expect("log file");
-        let printed = self.home().join(format!("{name}.out"));
-        let out = File::create(&printed).expect("output file");
-        let mut command = self.env.command(args);
-        command.stdout(Stdio::from(out)).stderr(Stdio::from(err));
-        Role { name, child: command.spawn().expect("the binary starts"), log, out: printed }
+        Role::launch(&name, self.env.command(args), self.home())
     }
 
     /// Starts `web` on a free port and points the workers to it.

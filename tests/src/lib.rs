@@ -1,8 +1,13 @@
 //! What the cross-crate tests share: real processes of the binary, real servers, real DAG files.
 
+pub mod celery;
 pub mod cli;
 pub mod collector;
 pub mod dags;
 pub mod fleet;
+pub mod fleet_tasks;
+pub mod fuzz;
+pub mod http;
 pub mod ledger;
 pub mod poll;
+pub mod soak;

@@ -13,7 +13,6 @@ use tradewind_proto::clock::{SharedClock, SharedIds};
 use tradewind_store::Store;
 
 use crate::execution::{self, ExecutionService};
-use crate::flower::FlowerHandle;
 use crate::ops::{self, Health, Scraper};
 use crate::options::Base;
 use crate::ui::{self, Guard, Links, Ui};
@@ -46,7 +45,6 @@ pub struct WebDeps {
 pub struct WebServer {
     options: WebOptions,
     router: Router,
-    prefix: String,
 }
 
 impl WebServer {
@@ -57,16 +55,7 @@ impl WebServer {
     pub fn new(options: WebOptions, deps: WebDeps) -> Result<Self, Error> {
         let base = options.base()?;
         let router = routes(&options, &base, deps)?;
-        Ok(Self { options, router, prefix: base.prefix })
-    }
-
-    /// Serves a monitor below `/flower`. Its metrics join those of this process when its registry is one
-    /// of [`WebDeps::registries`].
-    #[must_use]
-    pub fn with_flower(mut self, flower: &FlowerHandle) -> Self {
-        let path = format!("{}/flower", self.prefix);
-        self.router = self.router.nest(&path, flower.router());
-        self
+        Ok(Self { options, router })
     }
 
     /// Serves more routes under a path (`/flower`), below the path of `base_url`. They guard themselves.

@@ -160,7 +160,7 @@ impl ControlBus for MemoryBus {
         expected: Option<usize>,
     ) -> Result<Vec<Reply>, Error> {
         let deadline = Instant::now() + wait;
-        let expected = wire::expected(&request, expected).unwrap_or(REPLIES_MAX).min(REPLIES_MAX);
+        let expected = wire::expected(&request, expected).unwrap_or(REPLIES_MAX);
         let (sender, mut receiver) = mpsc::channel(REPLIES_MAX);
         let asking =
             Asking { shared: &self.shared, routing_key: Uuid::new_v4().hyphenated().to_string() };
@@ -172,20 +172,13 @@ impl ControlBus for MemoryBus {
         });
         self.shared.open()?.asking.insert(asking.routing_key.clone(), sender);
         self.shared.send(&request, Some(wait))?;
-        let mut replies = Vec::new();
-        while replies.len() < expected {
+        let mut replies = wire::Replies::new(&ticket, expected);
+        while !replies.complete() {
             let Ok(Some(parcel)) = timeout_at(deadline, receiver.recv()).await else { break };
             let Parcel { headers, body, .. } = parcel;
-            let read = wire::read_replies(
-                &headers,
-                wire::CONTENT_TYPE,
-                &body,
-                &ticket,
-                &self.shared.lamport,
-            );
-            replies.extend(read.unwrap_or_default());
+            replies.take(&headers, wire::CONTENT_TYPE, &body, &self.shared.lamport);
         }
-        Ok(replies)
+        Ok(replies.into_vec())
     }
 
     async fn close(&self) {

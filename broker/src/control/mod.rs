@@ -32,6 +32,8 @@ pub use options::BusOptions;
 
 /// Replies that one question collects at most.
 const REPLIES_MAX: usize = 10_000;
+/// Their text together, as it came over the wire.
+const REPLIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Questions at a time; each holds a connection or channel, and further ones wait.
 const ASKING_MAX: usize = 32;
 
@@ -81,7 +83,8 @@ pub trait ControlBus: fmt::Debug + Send + Sync + 'static {
     async fn close(&self);
 }
 
-/// A monitor's view of all events. Reconnects by itself: an error is for the log, the next call tries again.
+/// A monitor's view of all events. Reconnects by itself: an error is for the log, the next call tries
+/// again. Only [`Error::Closed`] is final.
 #[async_trait]
 pub trait EventStream: fmt::Debug + Send {
     /// Waits for at least one event, then adds those at hand. Cancel-safe.

@@ -52,7 +52,7 @@ impl Default for BusOptions {
             events_buffered_max: 50_000,
             heartbeat_s: 10,
             connect_timeout_ms: 4_000,
-            response_timeout_ms: 10_000,
+            response_timeout_ms: 5_000,
         }
     }
 }

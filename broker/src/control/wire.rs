@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use tradewind_proto::celery::{ControlRequest, Event};
 use tradewind_proto::clock::Clock;
 
-use super::Reply;
 use super::lamport::Lamport;
+use super::{REPLIES_BYTES_MAX, REPLIES_MAX, Reply};
 use crate::limits::oversized;
 
 /// What is read and written; as everywhere, no pickle.
@@ -129,25 +129,59 @@ pub(super) fn reply(
     parcel(routing_key.to_owned(), headers, &body)
 }
 
-/// Replies out of a message; none when it answers another question.
-pub(super) fn read_replies(
-    headers: &Map<String, Value>,
-    content_type: &str,
-    body: &[u8],
-    ticket: &str,
-    lamport: &Lamport,
-) -> Result<Vec<Reply>, String> {
-    lamport.adjust(headers.get("clock").and_then(Value::as_u64).unwrap_or(0));
-    // Celery's clients take one without a ticket for an answer to the question at hand.
-    if headers.get("ticket").and_then(Value::as_str).is_some_and(|other| other != ticket) {
-        return Ok(Vec::new());
+/// Replies to one question, as they come in, within bounds.
+#[derive(Debug)]
+pub(super) struct Replies {
+    ticket: String,
+    expected: usize,
+    bytes: usize,
+    replies: Vec<Reply>,
+}
+
+impl Replies {
+    pub(super) fn new(ticket: &str, expected: usize) -> Self {
+        let expected = expected.min(REPLIES_MAX);
+        Self { ticket: ticket.to_owned(), expected, bytes: 0, replies: Vec::new() }
     }
-    match json_of(content_type, body)? {
-        Value::Object(map) => {
-            Ok(map.into_iter().map(|(node, value)| Reply { node, value }).collect())
+
+    /// Whether there is nothing more to wait for.
+    pub(super) fn complete(&self) -> bool {
+        self.replies.len() >= self.expected || self.bytes > REPLIES_BYTES_MAX
+    }
+
+    /// Takes a message; one that answers another question, or none, is passed over.
+    pub(super) fn take(
+        &mut self,
+        headers: &Map<String, Value>,
+        content_type: &str,
+        body: &[u8],
+        lamport: &Lamport,
+    ) {
+        lamport.adjust(headers.get("clock").and_then(Value::as_u64).unwrap_or(0));
+        // Celery's clients take one without a ticket for an answer to the question at hand.
+        let ticket = headers.get("ticket").and_then(Value::as_str);
+        if ticket.is_some_and(|other| other != self.ticket) {
+            return;
         }
-        _ => Err("a reply that is no object".to_owned()),
+        match json_of(content_type, body) {
+            Ok(Value::Object(map)) => {
+                self.bytes += body.len();
+                let replies = map.into_iter().map(|(node, value)| Reply { node, value });
+                self.replies.extend(replies);
+            }
+            Ok(_) => skip_reply("it is no object"),
+            Err(reason) => skip_reply(&reason),
+        }
     }
+
+    pub(super) fn into_vec(self) -> Vec<Reply> {
+        self.replies
+    }
+}
+
+/// Notes a reply that cannot be read.
+pub(super) fn skip_reply(reason: &str) {
+    tracing::warn!(reason, "unreadable reply skipped");
 }
 
 /// How many replies end the waiting: as asked, or one per node that was named.
@@ -251,11 +285,15 @@ mod tests {
         let lamport = Lamport::default();
         let mine = Reply { node: "celery@a".to_owned(), value: json!({"ok": "pong"}) };
         let sent = reply("client", Some("t1"), &mine, &lamport);
-        let read = |ticket| {
-            read_replies(&sent.headers, CONTENT_TYPE, &sent.body, ticket, &lamport).expect("read")
+        let read = |ticket, body: &[u8]| {
+            let mut replies = Replies::new(ticket, 1);
+            replies.take(&sent.headers, CONTENT_TYPE, body, &lamport);
+            assert_eq!(replies.complete(), !replies.replies.is_empty());
+            replies.into_vec()
         };
-        assert_eq!(read("t1"), [mine.clone()]);
-        assert!(read("t2").is_empty());
+        assert_eq!(read("t1", &sent.body), std::slice::from_ref(&mine));
+        assert!(read("t2", &sent.body).is_empty());
+        assert!(read("t1", b"[]").is_empty() && read("t1", b"\x80").is_empty());
         let request = ControlRequest {
             destination: Some(vec!["a".to_owned(), "b".to_owned()]),
             ..ControlRequest::default()

@@ -1,5 +1,6 @@
 //! The connection, and errors in our terms.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
@@ -7,7 +8,6 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ScriptInvocation,
     ServerErrorKind, TlsCertificates,
 };
-use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::{BrokerOptions, Error};
@@ -26,7 +26,7 @@ pub(crate) struct Link {
     client: Client,
     config: ConnectionManagerConfig,
     connect_timeout: Duration,
-    manager: OnceCell<ConnectionManager>,
+    manager: Mutex<Option<ConnectionManager>>,
 }
 
 impl Link {
@@ -53,18 +53,36 @@ impl Link {
             .set_response_timeout(Some(options.response_timeout()))
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
         let connect_timeout = options.connect_timeout();
-        Ok(Self { client, config, connect_timeout, manager: OnceCell::new() })
+        Ok(Self { client, config, connect_timeout, manager: Mutex::new(None) })
     }
 
     pub(crate) fn db(&self) -> i64 {
         self.client.get_connection_info().redis_settings().db()
     }
 
-    pub(super) async fn manager(&self) -> Result<ConnectionManager, Error> {
-        let make = || async {
-            ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone())
-        };
-        self.manager.get_or_try_init(make).await.cloned().map_err(|e| convert("connection", &e))
+    fn slot(&self) -> MutexGuard<'_, Option<ConnectionManager>> {
+        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn manager(&self) -> Result<ConnectionManager, Error> {
+        let mut slot = self.slot();
+        if let Some(manager) = &*slot {
+            return Ok(manager.clone());
+        }
+        let made =
+            ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone());
+        let made = made.map_err(|error| convert("connection", &error))?;
+        *slot = Some(made.clone());
+        Ok(made)
+    }
+
+    /// An error in our terms. A link that gave no answer is given up: the client itself connects
+    /// again only when it is told of a loss, and a half-open link never tells.
+    fn failed(&self, what: &str, error: &RedisError) -> Error {
+        if error.is_timeout() {
+            self.slot().take();
+        }
+        convert(what, error)
     }
 
     /// A connection of its own for subscriptions.
@@ -91,8 +109,8 @@ impl Link {
         what: &str,
         script: &ScriptInvocation<'_>,
     ) -> Result<T, Error> {
-        let mut manager = self.manager().await?;
-        script.invoke_async(&mut manager).await.map_err(|error| convert(what, &error))
+        let mut manager = self.manager()?;
+        script.invoke_async(&mut manager).await.map_err(|error| self.failed(what, &error))
     }
 
     /// Runs one command.
@@ -100,8 +118,8 @@ impl Link {
         &self,
         command: &redis::Cmd,
     ) -> Result<T, Error> {
-        let mut manager = self.manager().await?;
-        command.query_async(&mut manager).await.map_err(|error| convert("command", &error))
+        let mut manager = self.manager()?;
+        command.query_async(&mut manager).await.map_err(|error| self.failed("command", &error))
     }
 }
 
@@ -111,8 +129,8 @@ impl Link {
         &self,
         commands: &redis::Pipeline,
     ) -> Result<T, Error> {
-        let mut manager = self.manager().await?;
-        commands.query_async(&mut manager).await.map_err(|error| convert("commands", &error))
+        let mut manager = self.manager()?;
+        commands.query_async(&mut manager).await.map_err(|error| self.failed("commands", &error))
     }
 }
 

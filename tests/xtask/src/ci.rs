@@ -54,6 +54,16 @@ pub(crate) fn simulation(args: &[&str]) -> Result<(), String> {
     step("simulation", run.args(args))
 }
 
+/// A program of the tests, with the Python environments at hand.
+pub(crate) fn program(name: &str, args: &[&str]) -> Result<(), String> {
+    services::ensure()?;
+    // It looks for the workers beside itself.
+    step("build", &mut cargo(&["build", "--workspace", "--bins", "--all-features"]))?;
+    let mut run = Command::new(target().join("debug").join(name));
+    python::hand_over(&mut run)?;
+    step(name, run.args(args))
+}
+
 /// Lints and tests of `python/`, and lints of the Python that drives tests.
 fn python_package() -> Result<(), String> {
     let tool = python::TOOLS.ensure()?.join("bin/python");

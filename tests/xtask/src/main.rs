@@ -7,8 +7,13 @@ mod services;
 
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: cargo xtask ci | test [nextest arguments] | sim --seed N [--seeds M] | capture";
+const USAGE: &str = "usage: cargo xtask COMMAND
+  ci                              everything that a change must pass
+  test [nextest arguments]        the Rust tests, on private servers
+  sim --seed N [--seeds M]        the simulation alone
+  soak --broker redis|rabbitmq --tasks N
+  fuzz --broker redis|rabbitmq --seed N --messages M
+  capture                         golden vectors of Celery anew";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -18,6 +23,8 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => ci::tests(rest),
         ["sim", rest @ ..] => ci::simulation(rest),
         ["capture"] => python::capture(),
+        ["soak", rest @ ..] => ci::program("soak", rest),
+        ["fuzz", rest @ ..] => ci::program("fuzz", rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -94,6 +94,7 @@ pub(crate) fn capture() -> Result<(), String> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "an index of others gives no signal to await")]
 fn install(what: &str, folder: &Path, requirements: &Path) -> Result<(), String> {
     let mut tries = 1;
     loop {

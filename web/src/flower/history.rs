@@ -98,12 +98,14 @@ impl History {
         for worker in workers {
             push(&mut text, &Line::Worker(worker));
         }
-        let length = self.length.take().unwrap_or(0);
+        self.length = None;
+        let mut file = OpenOptions::new().append(true).open(&self.path)?;
+        // Not what we remember: another monitor of this machine may write here, too.
+        let length = file.metadata()?.len();
         if length + text.len() as u64 > self.max {
             // Over the bound: the caller rewrites, with the newest first.
             return Ok(());
         }
-        let mut file = OpenOptions::new().append(true).open(&self.path)?;
         file.write_all(&text)?;
         self.length = Some(length + text.len() as u64);
         Ok(())

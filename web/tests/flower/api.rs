@@ -72,13 +72,11 @@ async fn read_only_refuses_every_change() {
 }
 
 #[tokio::test]
-async fn workers_are_shown_and_steered() {
+async fn workers_are_shown() {
     let fleet = Fleet::new(open()).await;
-    let path = |what: &str| format!("/api/worker/{what}/{WORKER}");
     let unknown = fleet.post("/api/worker/shutdown/nobody", Body::empty()).await;
     assert_eq!(unknown, (StatusCode::NOT_FOUND, json!("Unknown worker 'nobody'")));
     fleet.online().await;
-
     let (_, workers) = fleet.get("/api/workers").await;
     let info = &workers[WORKER];
     assert_eq!(info["stats"]["pool"]["max-concurrency"], 4);
@@ -90,86 +88,80 @@ async fn workers_are_shown_and_steered() {
     assert_eq!(one[WORKER]["active"], json!([]));
     assert_eq!(fleet.get("/api/workers?workername=no").await.0, StatusCode::NOT_FOUND);
     assert_eq!(fleet.get("/api/workers?refresh=maybe").await.0, StatusCode::BAD_REQUEST);
+    fleet.stop().await;
+}
 
-    for (at, body, status, said) in [
+#[tokio::test]
+async fn workers_are_steered() {
+    let fleet = Fleet::new(open()).await;
+    fleet.online().await;
+    let said = |text: &str| json!({"message": text});
+    let (bad, no) = (StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN);
+    for (path, body, status, answer) in [
+        ("pool/grow", "n=3", OK, said("Growing 'celery@one' worker's pool by 3")),
+        ("pool/shrink", "", OK, said("Shrinking 'celery@one' worker's pool by 1")),
+        ("pool/grow", "n=many", bad, json!("Invalid argument 'many' of type 'int'")),
+        ("queue/add-consumer", "queue=q2", OK, said("add consumer q2")),
+        ("queue/cancel-consumer", "queue=q2", OK, said("no longer consuming from q2")),
+        ("queue/add-consumer", "", bad, json!("Missing argument queue")),
         (
-            path("pool/grow"),
-            "n=3",
-            OK,
-            json!({"message": "Growing 'celery@one' worker's pool by 3"}),
-        ),
-        (
-            path("pool/shrink"),
-            "",
-            OK,
-            json!({"message": "Shrinking 'celery@one' worker's pool by 1"}),
-        ),
-        (path("queue/add-consumer"), "queue=q2", OK, json!({"message": "add consumer q2"})),
-        (
-            path("queue/cancel-consumer"),
-            "queue=q2",
-            OK,
-            json!({"message": "no longer consuming from q2"}),
-        ),
-        (path("queue/add-consumer"), "", StatusCode::BAD_REQUEST, json!("Missing argument queue")),
-        (
-            path("pool/autoscale"),
+            "pool/autoscale",
             "min=1&max=3",
-            StatusCode::FORBIDDEN,
+            no,
             json!("Failed to autoscale 'celery@one' worker: Autoscale not enabled"),
         ),
+        ("pool/restart", "", no, json!("Failed to restart the 'celery@one' pool: Unknown reason")),
+        ("shutdown", "", OK, said("Shutting down!")),
+    ] {
+        let path = format!("/api/worker/{path}/{WORKER}");
+        assert_eq!(fleet.post(&path, body).await, (status, answer), "{path} {body}");
+    }
+    let grown = fleet.command("pool_grow").map(|request| Value::Object(request.arguments));
+    assert_eq!(grown, Some(json!({"n": 3})));
+    fleet.until("the shutdown", |fleet| fleet.saw("shutdown")).await;
+    let destination = fleet.command("shutdown").and_then(|request| request.destination);
+    assert_eq!(destination, Some(vec![WORKER.to_owned()]));
+    fleet.stop().await;
+}
+
+#[tokio::test]
+async fn task_types_are_steered() {
+    let fleet = Fleet::new(open()).await;
+    fleet.online().await;
+    let said = |text: &str| json!({"message": text});
+    for (path, body, status, answer) in [
         (
-            path("pool/restart"),
-            "",
-            StatusCode::FORBIDDEN,
-            json!("Failed to restart the 'celery@one' pool: Unknown reason"),
-        ),
-        (
-            path("pool/grow"),
-            "n=many",
-            StatusCode::BAD_REQUEST,
-            json!("Invalid argument 'many' of type 'int'"),
-        ),
-        (path("shutdown"), "", OK, json!({"message": "Shutting down!"})),
-        (
-            "/api/task/rate-limit/mail.send".to_owned(),
+            "rate-limit/mail.send",
             "workername=celery%40one&ratelimit=5/s",
             OK,
-            json!({"message": "new rate limit set successfully"}),
+            said("new rate limit set successfully"),
         ),
         (
-            "/api/task/timeout/add".to_owned(),
+            "timeout/add",
             "workername=celery%40one&soft=3&hard=5.5",
             OK,
-            json!({"message": "time limits set successfully"}),
+            said("time limits set successfully"),
         ),
         (
-            "/api/task/timeout/nothing".to_owned(),
+            "timeout/nothing",
             "workername=celery%40one",
             StatusCode::NOT_FOUND,
             json!("Unknown task 'nothing'"),
         ),
-        (
-            "/api/task/revoke/t1?terminate=true&signal=SIGKILL".to_owned(),
-            "",
-            OK,
-            json!({"message": "Revoked 't1'"}),
-        ),
+        ("revoke/t1?terminate=true&signal=SIGKILL", "", OK, said("Revoked 't1'")),
     ] {
-        assert_eq!(fleet.post(&at, body).await, (status, said), "{at} {body}");
+        let path = format!("/api/task/{path}");
+        assert_eq!(fleet.post(&path, body).await, (status, answer), "{path} {body}");
     }
-    let arguments = |method: &str| Value::Object(fleet.command(method).expect(method).arguments);
-    assert_eq!(arguments("pool_grow"), json!({"n": 3}));
-    assert_eq!(arguments("rate_limit"), json!({"task_name": "mail.send", "rate_limit": "5/s"}));
-    assert_eq!(arguments("time_limit"), json!({"task_name": "add", "hard": 5.5, "soft": 3.0}));
-    fleet.until("the shutdown", |fleet| fleet.saw("shutdown")).await;
     fleet.until("the revocation", |fleet| fleet.saw("revoke")).await;
-    let revoke = json!({"task_id": "t1", "terminate": true, "signal": "SIGKILL"});
-    assert_eq!(arguments("revoke"), revoke);
-    assert_eq!(
-        fleet.command("shutdown").and_then(|r| r.destination),
-        Some(vec![WORKER.to_owned()])
-    );
+    for (method, arguments) in [
+        ("rate_limit", json!({"task_name": "mail.send", "rate_limit": "5/s"})),
+        ("time_limit", json!({"task_name": "add", "hard": 5.5, "soft": 3.0})),
+        ("revoke", json!({"task_id": "t1", "terminate": true, "signal": "SIGKILL"})),
+    ] {
+        let sent = fleet.command(method).map(|request| Value::Object(request.arguments));
+        assert_eq!(sent, Some(arguments), "{method}");
+    }
     fleet.stop().await;
 }
 

@@ -172,11 +172,11 @@ impl End {
             Self::Reject { requeue, reason } => Err(TaskError::Reject { requeue, reason }),
             Self::Retry { countdown, because } => {
                 let bounded = |seconds: f64| seconds.clamp(0.0, COUNTDOWN_SECONDS_MAX);
-                Err(TaskError::Retry(Retry {
+                Err(TaskError::Retry(Box::new(Retry {
                     countdown: countdown.map(bounded).map(Duration::from_secs_f64),
                     because: because.map(Raised::failure),
                     ..Retry::default()
-                }))
+                })))
             }
         }
     }

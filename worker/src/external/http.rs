@@ -128,9 +128,11 @@ fn refusal(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> TaskError
     };
     let failure = Failure::new(kind, format!("HTTP {status}: {}", quote(body)));
     match wait {
-        Some(_) => {
-            TaskError::Retry(Retry { countdown: wait, because: Some(failure), ..Retry::default() })
-        }
+        Some(_) => TaskError::Retry(Box::new(Retry {
+            countdown: wait,
+            because: Some(failure),
+            ..Retry::default()
+        })),
         None => TaskError::Fail(failure),
     }
 }

@@ -152,7 +152,7 @@ pub(crate) fn after(
             retried(retry, request, options, now)
         }
         TaskError::Fail(failure) => Ending::Failure(failure),
-        TaskError::Retry(retry) => retried(retry, request, options, now),
+        TaskError::Retry(retry) => retried(*retry, request, options, now),
         TaskError::Ignore => Ending::Ignored,
         TaskError::Reject { requeue, reason } => Ending::Rejected { requeue, reason },
     }

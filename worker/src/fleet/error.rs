@@ -91,7 +91,7 @@ pub enum TaskError {
     /// The task failed. The task's retry policy may run it again.
     Fail(Failure),
     /// Run again later.
-    Retry(Retry),
+    Retry(Box<Retry>),
     /// End without storing a result.
     Ignore,
     /// Give the message back, or away to the dead-letter queue.
@@ -116,12 +116,12 @@ impl TaskError {
 
     /// Runs again as the task's policy says.
     pub fn retry() -> Self {
-        Self::Retry(Retry::default())
+        Self::Retry(Box::default())
     }
 
     /// Runs again after a wait.
     pub fn retry_in(countdown: Duration) -> Self {
-        Self::Retry(Retry { countdown: Some(countdown), ..Retry::default() })
+        Self::Retry(Box::new(Retry { countdown: Some(countdown), ..Retry::default() }))
     }
 
     /// Dead-letters the message.

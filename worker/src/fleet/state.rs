@@ -190,7 +190,7 @@ impl FleetState {
 
     /// Taken and waiting for its turn.
     pub fn reserved(&self) -> Vec<View> {
-        self.lock().reserved.values().map(|seen| view(seen)).collect()
+        self.lock().reserved.values().map(view).collect()
     }
 
     /// Running.

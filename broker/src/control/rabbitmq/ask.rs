@@ -6,9 +6,10 @@ use futures::StreamExt;
 use lapin::{Channel, Consumer};
 use tokio::time::{Instant, timeout_at};
 use tradewind_proto::celery::{ControlRequest, ReplyTo};
+use tradewind_proto::message::TaskMessage;
 use uuid::Uuid;
 
-use super::super::{REPLIES_MAX, Reply, wire};
+use super::super::{Reply, wire};
 use super::Inner;
 use super::declare::{self, OwnQueue};
 use crate::Error;
@@ -47,23 +48,14 @@ pub(super) async fn ask(
     let (channel, mut consumer) = opened?;
     inner.command(&request, Some(wait)).await?;
     let deadline = Instant::now() + wait;
-    let mut replies = Vec::new();
-    while replies.len() < expected.min(REPLIES_MAX) {
+    let mut replies = wire::Replies::new(&ticket, expected);
+    while !replies.complete() {
         let Ok(received) = timeout_at(deadline, consumer.next()).await else { break };
         let Some(delivery) = received else { break };
         let delivery = delivery.map_err(|error| convert("waiting for replies", &error))?;
-        let message = from_parts(&delivery.properties, delivery.data);
-        let read = wire::read_replies(
-            &message.headers,
-            &message.content_type,
-            &message.body,
-            &ticket,
-            &inner.lamport,
-        );
-        match read {
-            Ok(read) => replies.extend(read),
-            Err(reason) => tracing::warn!(reason, "unreadable reply skipped"),
-        }
+        let TaskMessage { headers, content_type, body, .. } =
+            from_parts(&delivery.properties, delivery.data);
+        replies.take(&headers, &content_type, &body, &inner.lamport);
     }
     drop(consumer);
     if channel.status().connected() {
@@ -72,7 +64,7 @@ pub(super) async fn ask(
             tracing::debug!(%error, "a reply queue was left to the server");
         }
     }
-    Ok(replies)
+    Ok(replies.into_vec())
 }
 
 async fn open(inner: &Inner, queue: &OwnQueue) -> Result<(Channel, Consumer), Error> {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, timeout_at};
 use tradewind_proto::celery::{ControlRequest, ReplyTo};
+use tradewind_proto::message::TaskMessage;
 use uuid::Uuid;
 
-use super::super::{REPLIES_MAX, Reply, wire};
+use super::super::{Reply, wire};
 use super::Inner;
 use super::keys::Keys;
 use crate::Error;
@@ -20,6 +21,11 @@ use crate::redis::link::convert;
 /// for ever.
 const SERVER_EXTRA: Duration = Duration::from_secs(1);
 
+/// How long kombu's sweep leaves bindings alone that nobody renews; kombu's own minimum.
+const BINDING_TTL: Duration = Duration::from_secs(3_600);
+/// How long a binding may outlive its question when its process was killed.
+const LEFTOVER_MAX: Duration = Duration::from_secs(60);
+
 /// A bound reply queue; removed when dropped.
 struct ReplyQueue {
     inner: Arc<Inner>,
@@ -29,14 +35,20 @@ struct ReplyQueue {
 }
 
 impl ReplyQueue {
-    async fn bind(inner: &Arc<Inner>, oid: &str) -> Result<Self, Error> {
+    async fn bind(inner: &Arc<Inner>, oid: &str, wait: Duration) -> Result<Self, Error> {
         let exchange = inner.options.reply_exchange();
         let queue = format!("{oid}.{exchange}");
         let member = Keys::binding(oid, &queue);
         let list = inner.keys.list(&queue);
         // Before the first await: a lost answer may have bound it.
         let bound = Self { inner: Arc::clone(inner), member: member.clone(), list, removed: false };
-        inner.bind(&exchange, &member).await?;
+        let mut script = inner.bind.prepare_invoke();
+        for key in inner.keys.bindings(&exchange) {
+            script.key(key);
+        }
+        script.arg(member).arg(exchange).arg(BINDING_TTL.as_millis().to_string());
+        script.arg((wait + LEFTOVER_MAX).as_millis().to_string());
+        let _swept: i64 = inner.link.run("binding a reply queue", &script).await?;
         Ok(bound)
     }
 
@@ -57,10 +69,11 @@ impl Drop for ReplyQueue {
 }
 
 async fn remove(inner: &Inner, member: &str, list: &str) {
-    let [bindings, _] = inner.keys.bindings(&inner.options.reply_exchange());
-    let mut both = ::redis::pipe();
-    both.atomic().srem(bindings, member).ignore().del(list).ignore();
-    if let Err(error) = inner.link.pipeline::<()>(&both).await {
+    let [bindings, _, questions] = inner.keys.bindings(&inner.options.reply_exchange());
+    let mut all = ::redis::pipe();
+    all.atomic().srem(bindings, member).ignore().zrem(questions, member).ignore();
+    all.del(list).ignore();
+    if let Err(error) = inner.link.pipeline::<()>(&all).await {
         tracing::debug!(%error, "a reply queue was left behind");
     }
 }
@@ -78,30 +91,24 @@ pub(super) async fn ask(
     request.reply_to =
         Some(ReplyTo { exchange: inner.options.reply_exchange(), routing_key: oid.clone() });
     let mut connection = inner.link.blocking().await?;
-    let queue = ReplyQueue::bind(inner, &oid).await?;
+    let queue = ReplyQueue::bind(inner, &oid, wait).await?;
     inner.command(&request, Some(wait)).await?;
     let deadline = Instant::now() + wait;
-    let mut replies = Vec::new();
-    while replies.len() < expected.min(REPLIES_MAX) {
+    let mut replies = wire::Replies::new(&ticket, expected);
+    while !replies.complete() {
         let popping = pop(&mut connection, &queue.list, deadline);
         let Ok(popped) = timeout_at(deadline, popping).await else { break };
         let Some(text) = popped? else { break };
-        let read = decode(&text).and_then(|(message, _)| {
-            wire::read_replies(
-                &message.headers,
-                &message.content_type,
-                &message.body,
-                &ticket,
-                &inner.lamport,
-            )
-        });
-        match read {
-            Ok(read) => replies.extend(read),
-            Err(reason) => tracing::warn!(reason, "unreadable reply skipped"),
+        match decode(&text) {
+            Ok((message, _)) => {
+                let TaskMessage { headers, content_type, body, .. } = message;
+                replies.take(&headers, &content_type, &body, &inner.lamport);
+            }
+            Err(reason) => wire::skip_reply(&reason),
         }
     }
     queue.remove().await;
-    Ok(replies)
+    Ok(replies.into_vec())
 }
 
 async fn pop(

@@ -45,11 +45,15 @@ impl Keys {
         format!("{}{queue}", self.prefix)
     }
 
-    /// Set with the bindings of an exchange, and the zset with the times at which kombu 5.7 sweeps
-    /// such sets.
-    pub(super) fn bindings(&self, exchange: &str) -> [String; 2] {
+    /// Set with the bindings of an exchange; zset with the times at which kombu 5.7 sweeps such
+    /// sets; zset (ours) with the times at which bindings of ours are leftovers.
+    pub(super) fn bindings(&self, exchange: &str) -> [String; 3] {
         let prefix = &self.prefix;
-        [format!("{prefix}_kombu.binding.{exchange}"), format!("{prefix}_kombu.binding_deadlines")]
+        [
+            format!("{prefix}_kombu.binding.{exchange}"),
+            format!("{prefix}_kombu.binding_deadlines"),
+            format!("{prefix}tradewind:questions"),
+        ]
     }
 
     /// A member of such a set.

@@ -31,9 +31,6 @@ use crate::redis::link::Link;
 use keys::Keys;
 use subscribe::{Subscription, Topic};
 
-/// How long kombu's sweep leaves a binding alone that nobody renews; kombu's own minimum.
-const BINDING_TTL: Duration = Duration::from_secs(3_600);
-
 /// Events and remote control on a Redis server.
 #[derive(Debug)]
 pub(super) struct RedisBus {
@@ -72,16 +69,6 @@ impl Inner {
         let parcel = wire::command(request, wait, &self.lamport, &*self.clock)
             .map_err(|reason| refused("a command", reason))?;
         self.publish(&self.options.command_exchange(), &[parcel]).await
-    }
-
-    async fn bind(&self, exchange: &str, member: &str) -> Result<(), Error> {
-        let mut script = self.bind.prepare_invoke();
-        for key in self.keys.bindings(exchange) {
-            script.key(key);
-        }
-        script.arg(member).arg(exchange).arg(BINDING_TTL.as_millis().to_string());
-        let _added: i64 = self.link.run("a binding", &script).await?;
-        Ok(())
     }
 
     fn subscription(&self, topic: Topic) -> Subscription {
@@ -135,13 +122,11 @@ impl ControlBus for RedisBus {
     async fn open_mailbox(&self, node: &str) -> Result<Box<dyn Mailbox>, Error> {
         let inner = &self.inner;
         inner.open()?;
-        let exchange = inner.options.command_exchange();
-        let source = inner.subscription(Topic::Channel(inner.keys.channel(&exchange, "")));
+        // No binding as kombu leaves one: fanout never looks at it, and it would outlive the node.
+        let channel = inner.keys.channel(&inner.options.command_exchange(), "");
+        let source = inner.subscription(Topic::Channel(channel));
         let (lamport, clock) = (Arc::clone(&inner.lamport), Arc::clone(&inner.clock));
-        let mailbox = stream::mailbox(source, node, lamport, clock, inner.stop.clone()).await?;
-        // No delivery depends on it; tools that list bindings see the node as they see Python's.
-        inner.bind(&exchange, &Keys::binding("", &format!("{node}.{exchange}"))).await?;
-        Ok(mailbox)
+        stream::mailbox(source, node, lamport, clock, inner.stop.clone()).await
     }
 
     async fn reply(&self, to: &ControlRequest, reply: Reply) -> Result<(), Error> {
@@ -152,7 +137,7 @@ impl ControlBus for RedisBus {
         check_reply_to(reply_to, &exchange)?;
         let parcel =
             wire::reply(&reply_to.routing_key, to.ticket.as_deref(), &reply, &inner.lamport);
-        let [bindings, _] = inner.keys.bindings(&exchange);
+        let [bindings, ..] = inner.keys.bindings(&exchange);
         let mut script = inner.reply.prepare_invoke();
         script.key(bindings).arg(&reply_to.routing_key);
         script.arg(envelope::encode(&exchange, &parcel)).arg(inner.keys.prefix());

@@ -1,0 +1,43 @@
+//! `cargo xtask soak --broker redis|rabbitmq --tasks N`: the soak at any size, with its account.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tradewind_tests::soak::{Plan, run};
+
+const USAGE: &str = "usage: cargo xtask soak --broker redis|rabbitmq --tasks N";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some(plan) = plan(&args) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    println!("{plan:?}");
+    let account = run(plan).await;
+    println!("{account:#?}");
+    let flat = account.fds.1 <= account.fds.0 + 32;
+    if account.lost == 0 && flat { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn plan(args: &[String]) -> Option<Plan> {
+    let mut plan = Plan {
+        rabbitmq: false,
+        tasks: 1_000_000,
+        kill_every: Duration::from_secs(4),
+        cut_every: Duration::from_secs(7),
+    };
+    for pair in args.chunks(2) {
+        match pair {
+            [name, value] if name == "--broker" => match value.as_str() {
+                "redis" => plan.rabbitmq = false,
+                "rabbitmq" => plan.rabbitmq = true,
+                _ => return None,
+            },
+            [name, value] if name == "--tasks" => plan.tasks = value.parse().ok()?,
+            _ => return None,
+        }
+    }
+    Some(plan)
+}
