@@ -287,7 +287,7 @@ mod cases {
         assert_eq!(rig.run(call("once").arg(key.as_str())).await.status, "SUCCESS");
         let second = rig.run(call("once").arg(key.as_str())).await;
         assert_eq!(second.result["exc_message"], json!(["duplicate"]));
-        assert_eq!(rig.run(call("once").arg("another")).await.status, "SUCCESS");
+        assert_eq!(rig.run(call("once").arg(rig.name("another"))).await.status, "SUCCESS");
         let begun = std::time::Instant::now();
         let mut ids = Vec::new();
         for _ in 0..3 {
