@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fleet_support::{Kind, Rig};
+use fleet_support::{Kind, Peer, Rig};
 use serde_json::{Value, json};
 use tradewind_broker::coordination::Revoked;
 use tradewind_proto::celery::Signature;
