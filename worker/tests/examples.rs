@@ -1,4 +1,5 @@
 //! Every example runs to its end.
+#![allow(unreachable_pub, reason = "each example is a program and a module of this test")]
 
 #[path = "../examples/canvas.rs"]
 mod canvas;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fleet_support::{Kind, Rig};
+use fleet_support::{Kind, Peer, Rig};
 use serde_json::{Value, json};
 use tradewind_broker::coordination::Revoked;
 use tradewind_proto::celery::Signature;
@@ -81,6 +81,7 @@ mod cases {
         });
         tasks.options("flaky", |o| o.retry = RetryPolicy::jittered(2, Duration::from_millis(5)));
         tasks.add("panic", async |_context, (): ()| -> Result<(), _> { panic!("at the disco") });
+        #[expect(clippy::disallowed_methods, reason = "blocking is what this handler is for")]
         tasks.add_blocking("block", |_context, (ms,): (u64,)| {
             std::thread::sleep(Duration::from_millis(ms));
             Ok("unblocked")
@@ -123,7 +124,7 @@ mod cases {
 
         let id = rig.send(call("progress")).await;
         rig.until_state(&id, "PROGRESS").await;
-        worker.state.revoke(&[id.clone()], Some(15));
+        worker.state.revoke(std::slice::from_ref(&id), Some(15));
         assert_eq!(rig.result(&id).await.status, "REVOKED");
 
         rig.send(call("reject")).await;
@@ -174,7 +175,8 @@ mod cases {
         assert_eq!(known.status, "REVOKED");
         let running = rig.send(call("for_ever")).await;
         rig.until("it runs", || !worker.state.active().is_empty()).await;
-        assert_eq!(worker.state.revoke(&[running.clone()], Some(9)), [running.clone()]);
+        let one = std::slice::from_ref(&running);
+        assert_eq!(worker.state.revoke(one, Some(9)), one);
         let terminated = rig.result(&running).await;
         assert_eq!(terminated.result["exc_message"], json!(["terminated"]));
         if let Some(shared) = &rig.coordinator {
@@ -285,7 +287,7 @@ mod cases {
         assert_eq!(rig.run(call("once").arg(key.as_str())).await.status, "SUCCESS");
         let second = rig.run(call("once").arg(key.as_str())).await;
         assert_eq!(second.result["exc_message"], json!(["duplicate"]));
-        assert_eq!(rig.run(call("once").arg("another")).await.status, "SUCCESS");
+        assert_eq!(rig.run(call("once").arg(rig.name("another"))).await.status, "SUCCESS");
         let begun = std::time::Instant::now();
         let mut ids = Vec::new();
         for _ in 0..3 {
@@ -295,7 +297,10 @@ mod cases {
             rig.result(id).await;
         }
         assert!(begun.elapsed() >= Duration::from_millis(490), "{:?}", begun.elapsed());
+        early_acks_and_drains(rig, tasks, worker).await;
+    }
 
+    async fn early_acks_and_drains(rig: Rig, tasks: Tasks, worker: Peer) {
         // Acked early: it dies with its worker.
         let lost = rig.send(call("early")).await;
         rig.until("it runs", || worker.state.active().iter().any(|view| view.acknowledged)).await;

@@ -7,17 +7,20 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tradewind_broker::coordination::{MemoryCoordinator, Revoked};
-use tradewind_broker::{ControlBus, Coordinator, EventStream, MemoryBroker, MemoryBus};
-use tradewind_proto::celery::{ControlRequest, Event};
+use tradewind_broker::{
+    Broker as _, ControlBus, Coordinator, EventStream, MemoryBroker, MemoryBus,
+};
+use tradewind_proto::celery::{ControlRequest, Event, Request};
 use tradewind_proto::clock::SystemClock;
 use tradewind_worker::fleet::{FleetState, Tasks};
-use tradewind_worker::remote::{Remote, RemoteDeps, RemoteHandle, RemoteOptions};
+use tradewind_worker::remote::{Range, Remote, RemoteDeps, RemoteHandle, RemoteOptions};
 
 /// Generous: CI machines are busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Node {
     bus: MemoryBus,
+    broker: MemoryBroker,
     coordinator: MemoryCoordinator,
     state: Arc<FleetState>,
     handle: RemoteHandle,
@@ -33,13 +36,14 @@ async fn node(
 ) -> Node {
     let clock = Arc::new(SystemClock);
     let state = Arc::new(FleetState::new(clock.clone(), vec!["q".to_owned()], 4));
+    let broker = MemoryBroker::new(clock.clone());
     let deps = RemoteDeps {
         node: name.to_owned(),
         bus: Arc::new(bus.clone()),
         state: Arc::clone(&state),
         tasks: Tasks::default(),
         coordinator: Some(Arc::new(coordinator.clone())),
-        broker: Arc::new(MemoryBroker::new(clock.clone())),
+        broker: Arc::new(broker.clone()),
         conf: json!({"broker_url": "amqp://u:geheim@h//"}),
         broker_info: json!({"transport": "memory"}),
         clock,
@@ -48,7 +52,15 @@ async fn node(
     remote.prepare().await;
     let (handle, stop) = (remote.handle(), CancellationToken::new());
     let running = tokio::spawn(remote.run(stop.clone()));
-    Node { bus: bus.clone(), coordinator: coordinator.clone(), state, handle, stop, running }
+    Node {
+        bus: bus.clone(),
+        broker,
+        coordinator: coordinator.clone(),
+        state,
+        handle,
+        stop,
+        running,
+    }
 }
 
 fn request(method: &str, arguments: Value) -> ControlRequest {
@@ -247,5 +259,31 @@ async fn a_bus_that_is_gone_costs_only_the_events() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(!node.running.is_finished());
+    node.end().await;
+}
+
+#[tokio::test]
+async fn slots_follow_the_length_of_the_queue_and_the_range() {
+    let (bus, coordinator) = bus();
+    let autoscale = Some(Range { max: 6, min: 1 });
+    let options = RemoteOptions { autoscale, ..RemoteOptions::default() };
+    let node = node("celery@one", &bus, &coordinator, options).await;
+    node.broker.declare(&["q".to_owned()]).await.expect("declared");
+    for n in 0..20 {
+        let message = Request::new("tradewind.noop", n.to_string()).to_message();
+        node.broker.publish("q", message).await.expect("published");
+    }
+    let size = async |slots| {
+        let deadline = Instant::now() + PATIENCE;
+        while node.state.pool().size() != slots {
+            assert!(Instant::now() < deadline, "{slots} slots");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    size(6).await;
+    let said = node.ask("autoscale", json!({"max": 3, "min": 1})).await;
+    assert_eq!(said, json!({"ok": "autoscale now max=3 min=1"}));
+    size(3).await;
+    assert_eq!(node.handle.range(), Some(Range { max: 3, min: 1 }));
     node.end().await;
 }

@@ -21,30 +21,30 @@ use uuid::Uuid;
 const WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Memory,
     Redis,
     RabbitMq,
 }
 
-pub struct Rig {
+pub(crate) struct Rig {
     kind: Kind,
-    pub queue: String,
-    pub broker: Arc<dyn Broker>,
-    pub results: Arc<dyn ResultBackend>,
-    pub coordinator: Option<Arc<dyn Coordinator>>,
+    pub(crate) queue: String,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) results: Arc<dyn ResultBackend>,
+    pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
 }
 
 /// A worker with a runtime and connections of its own, so that killing it ends them all.
-pub struct Peer {
-    pub state: Arc<FleetState>,
+pub(crate) struct Peer {
+    pub(crate) state: Arc<FleetState>,
     runtime: Option<Runtime>,
     shutdown: CancellationToken,
     running: JoinHandle<Result<DrainReport, Error>>,
 }
 
 impl Rig {
-    pub async fn new(kind: Kind) -> Self {
+    pub(crate) async fn new(kind: Kind) -> Self {
         let queue = format!("q{}", Uuid::now_v7().simple());
         let clock = Arc::new(SystemClock);
         if kind == Kind::Memory {
@@ -53,12 +53,12 @@ impl Rig {
             return Self { kind, queue, broker, results, coordinator: None };
         }
         let (broker, results, coordinator) = connect(kind).await;
-        broker.declare(&[queue.clone()]).await.expect("declare");
+        broker.declare(std::slice::from_ref(&queue)).await.expect("declare");
         Self { kind, queue, broker, results, coordinator: Some(coordinator) }
     }
 
     /// Starts a worker with 4 slots and no grace; returns when it takes messages.
-    pub async fn worker(&self, tasks: Tasks) -> Peer {
+    pub(crate) async fn worker(&self, tasks: Tasks) -> Peer {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -96,31 +96,31 @@ impl Rig {
     }
 
     /// A name of this test alone.
-    pub fn name(&self, name: &str) -> String {
+    pub(crate) fn name(&self, name: &str) -> String {
         format!("{}-{name}", self.queue)
     }
 
-    pub async fn send(&self, signature: Signature) -> String {
+    pub(crate) async fn send(&self, signature: Signature) -> String {
         let sent = testing::send(&*self.broker, &*self.results, &self.queue, signature).await;
         sent.expect("sent")
     }
 
-    pub async fn result(&self, id: &str) -> Meta {
+    pub(crate) async fn result(&self, id: &str) -> Meta {
         let stored = self.results.wait(id, WAIT).await.expect("results");
         let stored = stored.unwrap_or_else(|| panic!("no result of {id} in time"));
         Meta::from_bytes(&stored.meta).expect("a meta")
     }
 
-    pub async fn run(&self, signature: Signature) -> Meta {
+    pub(crate) async fn run(&self, signature: Signature) -> Meta {
         let id = self.send(signature).await;
         self.result(&id).await
     }
 
-    pub async fn has_result(&self, id: &str) -> bool {
+    pub(crate) async fn has_result(&self, id: &str) -> bool {
         self.results.get(id).await.expect("results").is_some()
     }
 
-    pub async fn until_state(&self, id: &str, state: &str) {
+    pub(crate) async fn until_state(&self, id: &str, state: &str) {
         let deadline = tokio::time::Instant::now() + WAIT;
         loop {
             let stored = self.results.get(id).await.expect("results");
@@ -132,7 +132,7 @@ impl Rig {
         }
     }
 
-    pub async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let deadline = tokio::time::Instant::now() + WAIT;
         while !holds() {
             assert!(tokio::time::Instant::now() < deadline, "in time: {what}");
@@ -140,7 +140,7 @@ impl Rig {
         }
     }
 
-    pub async fn until_ready(&self, count: u64) {
+    pub(crate) async fn until_ready(&self, count: u64) {
         let deadline = tokio::time::Instant::now() + WAIT;
         while self.broker.stats(&self.queue).await.expect("stats").ready != count {
             assert!(tokio::time::Instant::now() < deadline, "{count} ready in time");
@@ -149,7 +149,7 @@ impl Rig {
     }
 
     /// The reason of the first dead letter.
-    pub async fn dead_reason(&self) -> String {
+    pub(crate) async fn dead_reason(&self) -> String {
         let grave = format!("{}{}", self.queue, tradewind_proto::names::DEAD_LETTER_SUFFIX);
         let deadline = tokio::time::Instant::now() + WAIT;
         loop {
@@ -181,13 +181,13 @@ async fn connect(kind: Kind) -> Links {
 
 impl Peer {
     /// As `kill -9`: nothing is settled or said.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 
-    pub async fn stop(mut self) -> DrainReport {
+    pub(crate) async fn stop(mut self) -> DrainReport {
         self.shutdown.cancel();
         let report = tokio::time::timeout(WAIT, &mut self.running).await;
         let report = report.expect("drained in time").expect("no panic").expect("no error");
