@@ -123,6 +123,13 @@ def checks(app):
         same(result.get(timeout=WAIT), 11)
 
     @check
+    def chord_at_the_end_of_a_chain():
+        result = chain(
+            tasks.add.s(1, 1), group(tasks.mul.s(2), tasks.mul.s(3)), tasks.tsum.s()
+        ).apply_async()
+        same(result.get(timeout=WAIT), 10)
+
+    @check
     def chord_of_chains():
         parts = [chain(tasks.add.s(n, 1), tasks.mul.s(10)) for n in range(3)]
         same(chord(parts, tasks.tsum.s()).apply_async().get(timeout=WAIT), 60)
