@@ -7,6 +7,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use tradewind_proto::celery::canvas::{self, Applied};
 use tradewind_proto::celery::{BadMessage, ControlRequest, Meta, Request};
 use tradewind_proto::message::TaskMessage;
 
@@ -226,5 +227,23 @@ fn commands_are_read() {
     }
     for method in ["ping", "stats", "revoke", "rate_limit", "add_consumer", "query_task", "hello"] {
         assert!(methods.contains(method), "{method} was captured: {methods:?}");
+    }
+}
+
+#[test]
+fn the_body_of_a_chord_in_a_chain_keeps_the_id_that_its_client_waits_for() {
+    for version in VERSIONS {
+        let cases = cases(version, "redis");
+        let request = get(&cases, "chain_of_groups", 2);
+        let chord = request.embed.chain[0].clone();
+        let wanted = chord.kwargs["body"]["options"]["task_id"].clone();
+        let applied = Applied::by_client(jiff::Timestamp::UNIX_EPOCH);
+        let plan = canvas::plan(chord, &applied, &mut || panic!("all ids are known"));
+        let plan = plan.expect("a plan");
+        assert_eq!(plan.sends.len(), 2, "{version}");
+        for send in &plan.sends {
+            let body = send.request.embed.chord.as_ref().expect("a body");
+            assert_eq!(body.options["task_id"], wanted, "{version}");
+        }
     }
 }

@@ -33,7 +33,7 @@ async fn a_message_that_kills_its_workers_is_quarantined() {
     let good = client.send(TaskCall::new("fleet.noop")).await.expect("sent");
     let deadline = std::time::Instant::now() + Duration::from_secs(120);
     let mut deaths = 0;
-    let mut worker = setting.rust_worker("celery@rust", &[("FLEET_LEASE_MS", "1000")]);
+    let mut worker = setting.spawn_rust("celery@rust", &[("FLEET_LEASE_MS", "1000")]);
     loop {
         let dead = client.broker().dead_letters(&setting.queue, 10, None).await.expect("letters");
         if let Some(letter) = dead.first() {

@@ -76,6 +76,7 @@ const STORED: &[&str] = &[
     "chord_of_one",
     "chord_with_a_failed_part",
     "chord_in_a_chain",
+    "chord_at_the_end_of_a_chain",
     "chord_of_chains",
     "chord_of_chords",
     "group_after_a_task",

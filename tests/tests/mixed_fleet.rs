@@ -6,7 +6,7 @@ use std::time::Duration;
 use tradewind_broker::client::{Client, ClientOptions, TaskCall, TaskHandle};
 use tradewind_services::{Rabbit, Redis, RedisOptions};
 use tradewind_tests::celery::{Setting, Version};
-use tradewind_tests::poll::until;
+use tradewind_tests::poll::{pause, until};
 
 const TASKS: usize = 60;
 const LIMIT: Duration = Duration::from_secs(90);
@@ -62,8 +62,10 @@ async fn both_die(setting: &Setting) {
         interrupted("celery@rust"),
         interrupted("celery@python")
     );
-    // As a supervisor would.
+    // As a supervisor would. Celery looks for what a dead worker held when it starts, and then only every
+    // 100 seconds: so not before the visibility timeout is over.
     let mut rust = setting.rust_worker("celery@rust2", RUST);
+    pause(Duration::from_secs(7));
     let mut python = setting.python_worker(Version::V5_7, "celery@python2", PYTHON);
     let mut all = BTreeSet::new();
     for handle in &handles {

@@ -9,19 +9,23 @@ use futures::future::join_all;
 use jiff::SignedDuration;
 use tradewind_broker::{Delivery, Payload};
 use tradewind_proto::Timestamp;
-use tradewind_proto::celery::Request;
+use tradewind_proto::celery::{Request, state};
 use tradewind_proto::limits::MESSAGE_BODY_BYTES_MAX;
 
+use super::builtin::not_registered;
 use super::core::{Fleet, Tally, Ticket};
 use super::decide::{Again, Ending, Verdict, again, before};
 use super::places::{self, Admission, Places};
 use super::registry::Tasks;
+use super::report;
 use super::run::{Item, Ran, run};
 use super::settle::{settle, settle_all};
 use super::state::Seen;
 
 /// How long the starts of a task are remembered.
 const STARTS_TTL: Duration = Duration::from_secs(86_400);
+/// Kind of refusal of a task that has no handler.
+const UNKNOWN_TASK: &str = "unknown_task";
 
 /// Why a message is dead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +59,7 @@ pub(crate) fn admit(payload: &Payload, tasks: &Tasks) -> Result<Request, Refusal
         Request::decode(message).map_err(|bad| Refusal::new(bad.kind, bad.to_string()))?;
     if !tasks.contains(&request.task) {
         let reason = format!("unknown task {:?}: no handler in this worker", request.task);
-        return Err(Refusal::new("unknown_task", reason));
+        return Err(Refusal::new(UNKNOWN_TASK, reason));
     }
     Ok(request)
 }
@@ -260,10 +264,30 @@ async fn postpone(fleet: &Fleet, mut item: Item, at: Timestamp) {
 /// To the dead-letter queue.
 pub(crate) async fn bury(fleet: &Fleet, mut delivery: Delivery, refusal: Refusal) {
     let kind = refusal.kind;
+    if kind == UNKNOWN_TASK {
+        tell_sender(fleet, &delivery.payload).await;
+    }
     fleet.metrics.dead_letters.with_label_values(&[delivery.queue.as_str(), kind]).inc();
     tracing::warn!(queue = %delivery.queue, reason = %refusal.reason, "message dead-lettered");
     if let Err(error) = delivery.dead_letter(&refusal.reason).await {
         tracing::warn!(%error, queue = %delivery.queue, "dead-lettering failed; the message comes again");
+    }
+}
+
+/// A client that waits for a task which nobody knows is told so, as by a Celery worker. Best effort: the
+/// message itself is safe.
+async fn tell_sender(fleet: &Fleet, payload: &Payload) {
+    let Payload::Message(message) = payload else { return };
+    let Ok(request) = Request::decode(message) else { return };
+    if request.ignore_result {
+        return;
+    }
+    let failure = not_registered(&request.task);
+    let (result, traceback) = (failure.to_result().to_string(), Some(failure.traceback.as_str()));
+    let now = Some(fleet.clock.now());
+    let stored = report::stored(&request, state::FAILURE, &result, traceback, &[], now);
+    if let Err(error) = fleet.results.put(stored, fleet.settings.result_ttl).await {
+        tracing::warn!(%error, id = %request.id, "the sender of an unknown task could not be told");
     }
 }
 

@@ -89,7 +89,7 @@ async fn map(context: Context, star: bool) -> Outcome {
     Ok(Value::Array(results))
 }
 
-fn not_registered(task: &str) -> super::error::Failure {
+pub(super) fn not_registered(task: &str) -> super::error::Failure {
     super::error::Failure::new("NotRegistered", task).module("celery.exceptions")
 }
 

@@ -197,6 +197,11 @@ fn set_last(step: &mut Step, last: &Map<String, Value>) {
                         task.options.insert("chain".to_owned(), value.clone());
                         append(&mut task.options, "chain", &own);
                     }
+                    // As in Celery, an id that was given out stays: the client waits for it. Celery 5.6 and 5.7
+                    // write the header's id into the options of a chord within a chain.
+                    "task_id" => {
+                        task.options.entry("task_id").or_insert_with(|| value.clone());
+                    }
                     _ => {
                         task.options.insert(name.clone(), value.clone());
                     }
