@@ -81,7 +81,7 @@ async fn fleet(context: &Context, command: Command) -> Result<(), Failure> {
             let broker = context.broker().await?;
             admin::queues::peek(broker.as_ref(), &queue, limit, output.output).await
         }
-        Command::Dlq(command) => dlq(context.broker().await?.as_ref(), command).await,
+        Command::Dlq(command) => dlq(context, context.broker().await?.as_ref(), command).await,
         _ => Ok(()),
     }
 }
@@ -99,13 +99,16 @@ fn fleet_name(command: &Command) -> &'static str {
     }
 }
 
-async fn dlq(broker: &dyn Broker, command: DlqCommand) -> Result<(), Failure> {
+async fn dlq(context: &Context, broker: &dyn Broker, command: DlqCommand) -> Result<(), Failure> {
     match command {
         DlqCommand::List { queue, limit, after, output } => {
             admin::dlq::list(broker, &queue, limit, after.as_deref(), output.output).await
         }
         DlqCommand::Show { queue, id } => admin::dlq::show(broker, &queue, &id).await,
-        DlqCommand::Replay(args) => admin::dlq::replay(broker, &args).await,
+        DlqCommand::Replay(args) => {
+            let results = context.results().await?;
+            admin::dlq::replay(broker, results.as_ref(), &args).await
+        }
         DlqCommand::Drop(args) => admin::dlq::drop_letters(broker, &args).await,
     }
 }

@@ -29,14 +29,14 @@ async fn a_message_that_kills_its_workers_is_quarantined() {
     options.result_url = Some(setting.results.clone());
     options.default_queue = setting.queue.clone();
     let client = Client::connect(options).await.expect("a client");
-    client.send(TaskCall::new("fleet.die")).await.expect("sent");
+    let dead = client.send(TaskCall::new("fleet.die")).await.expect("sent");
     let good = client.send(TaskCall::new("fleet.noop")).await.expect("sent");
     let deadline = std::time::Instant::now() + Duration::from_secs(120);
     let mut deaths = 0;
     let mut worker = setting.spawn_rust("celery@rust", &[("FLEET_LEASE_MS", "1000")]);
     loop {
-        let dead = client.broker().dead_letters(&setting.queue, 10, None).await.expect("letters");
-        if let Some(letter) = dead.first() {
+        let letters = client.broker().dead_letters(&setting.queue, 10, None).await;
+        if let Some(letter) = letters.expect("letters").first() {
             println!("after {deaths} deaths: {}", letter.reason);
             assert_eq!(letter.task.as_deref(), Some("fleet.die"));
             assert!(!letter.reason.is_empty());
@@ -50,5 +50,7 @@ async fn a_message_that_kills_its_workers_is_quarantined() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!((2..=10).contains(&deaths), "{deaths} deaths");
+    let told = dead.wait(Duration::from_secs(30)).await.expect("its sender is told");
+    assert!(format!("{told:?}").contains("WorkerLostError"), "{told:?}");
     good.result::<()>(Duration::from_secs(30)).await.expect("the neighbour is done");
 }

@@ -3,9 +3,9 @@
 use std::process::Output;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use tradewind_broker::{BrokerOptions, Payload};
+use tradewind_broker::{BrokerOptions, Payload, ResultOptions, StoredResult, open_results};
 use tradewind_proto::clock::SystemClock;
 use tradewind_services::{shared, unique};
 use tradewind_tests::cli::{Env, binary};
@@ -66,6 +66,8 @@ fn dead_letters_can_be_listed_shown_replayed_and_dropped() {
         [(); 3].map(|()| env.ok(&["task", "send", "tests.poison", "-q", &queue]).trim().to_owned());
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     runtime.block_on(bury(&queue, ids.len()));
+    runtime.block_on(fail(&ids[1]));
+    assert!(fails(&env, 1, &["task", "result", &ids[1]]).contains("NotRegistered"));
 
     let letters = env.rows(&["dlq", "list", &queue]);
     let listed: Vec<&Value> = letters.iter().map(|letter| &letter["task_id"]).collect();
@@ -78,12 +80,31 @@ fn dead_letters_can_be_listed_shown_replayed_and_dropped() {
 
     assert_eq!(env.ok(&["dlq", "replay", &queue, &ids[1]]).trim(), "1 dead letter put back");
     assert_eq!(env.rows(&["queues", "peek", &queue])[0]["id"], ids[1].as_str());
+    // How it ended before would hide how it ends now.
+    assert!(fails(&env, 1, &["task", "result", &ids[1]]).contains("has no result"));
     let missing = fails(&env, 1, &["dlq", "drop", &queue, &ids[1]]);
     assert!(missing.contains("no such dead letter"), "{missing}");
     fails(&env, 2, &["dlq", "drop", &queue]);
     assert_eq!(env.ok(&["dlq", "drop", &queue, "--all"]).trim(), "2 dead letters removed");
     assert!(env.rows(&["dlq", "list", &queue]).is_empty());
     env.ok(&["purge", "-f", &queue]);
+}
+
+/// Stores the result of a task that nobody knew.
+async fn fail(id: &str) {
+    let url = tokio::task::block_in_place(shared::redis_url);
+    let clock = Arc::new(SystemClock);
+    let results = open_results(&url, &ResultOptions::default(), clock).await.expect("open");
+    let exception = json!({"exc_type": "NotRegistered", "exc_message": ["x"], "exc_module": "m"});
+    let meta = json!({"status": "FAILURE", "result": exception, "traceback": null, "task_id": id});
+    let stored = StoredResult {
+        task_id: id.to_owned(),
+        token: 0,
+        state: "FAILURE".to_owned(),
+        meta: meta.to_string().into_bytes(),
+        reply_to: None,
+    };
+    results.put(stored, std::time::Duration::from_secs(60)).await.expect("put");
 }
 
 /// Takes messages and gives them up.

@@ -1,7 +1,7 @@
 //! `dlq list | show | replay | drop`: messages that were given up.
 
 use serde_json::{Value, json};
-use tradewind_broker::{Broker, DeadLetter, Selection};
+use tradewind_broker::{Broker, DeadLetter, ResultBackend, Selection};
 use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names::{DEAD_LETTER_SUFFIX, HEADER_DEAD_ID};
 
@@ -97,9 +97,37 @@ async fn message(
     }))
 }
 
-pub(crate) async fn replay(broker: &dyn Broker, args: &DlqSelectArgs) -> Result<(), Failure> {
+pub(crate) async fn replay(
+    broker: &dyn Broker,
+    results: &dyn ResultBackend,
+    args: &DlqSelectArgs,
+) -> Result<(), Failure> {
+    forget(broker, results, args).await?;
     let count = broker.replay(&args.queue, &selection(args)).await?;
     ended("put back", args, count)
+}
+
+/// Drops the results that say why the letters are dead: an end is never overwritten, so theirs would
+/// hide how they end now.
+async fn forget(
+    broker: &dyn Broker,
+    results: &dyn ResultBackend,
+    args: &DlqSelectArgs,
+) -> Result<(), Failure> {
+    let mut after: Option<String> = None;
+    loop {
+        let letters = broker.dead_letters(&args.queue, PAGE, after.as_deref()).await?;
+        for letter in &letters {
+            let Some(task_id) = &letter.task_id else { continue };
+            if args.all || args.ids.contains(&letter.id) || args.ids.contains(task_id) {
+                results.forget(task_id).await?;
+            }
+        }
+        match letters.last() {
+            Some(last) if letters.len() == PAGE => after = Some(last.id.clone()),
+            _ => return Ok(()),
+        }
+    }
 }
 
 pub(crate) async fn drop_letters(broker: &dyn Broker, args: &DlqSelectArgs) -> Result<(), Failure> {

@@ -10,16 +10,17 @@ use jiff::SignedDuration;
 use tradewind_broker::{Delivery, Payload};
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::{Request, state};
-use tradewind_proto::limits::MESSAGE_BODY_BYTES_MAX;
+use tradewind_proto::limits::{MESSAGE_BODY_BYTES_MAX, NAME_CHARS_MAX};
 
 use super::builtin::not_registered;
 use super::core::{Fleet, Tally, Ticket};
 use super::decide::{Again, Ending, Verdict, again, before};
+use super::error::Failure;
 use super::places::{self, Admission, Places};
 use super::registry::Tasks;
-use super::report;
+use super::report::stored;
 use super::run::{Item, Ran, run};
-use super::settle::{settle, settle_all};
+use super::settle::{report, settle, settle_all};
 use super::state::Seen;
 
 /// How long the starts of a task are remembered.
@@ -55,8 +56,12 @@ pub(crate) fn admit(payload: &Payload, tasks: &Tasks) -> Result<Request, Refusal
         let reason = format!("oversized body: {found} bytes, limit {MESSAGE_BODY_BYTES_MAX}");
         return Err(Refusal::new("oversized", reason));
     }
-    let request =
-        Request::decode(message).map_err(|bad| Refusal::new(bad.kind, bad.to_string()))?;
+    let request = Request::decode(message).map_err(|bad| match message.task() {
+        Some(task) if task.len() <= NAME_CHARS_MAX => {
+            Refusal::new(bad.kind, format!("{bad}; task {task:?}"))
+        }
+        _ => Refusal::new(bad.kind, bad.to_string()),
+    })?;
     if !tasks.contains(&request.task) {
         let reason = format!("unknown task {:?}: no handler in this worker", request.task);
         return Err(Refusal::new(UNKNOWN_TASK, reason));
@@ -152,13 +157,7 @@ async fn one(fleet: &Arc<Fleet>, mut item: Item) {
                 }
                 return;
             }
-            Err(refusal) => {
-                fleet.state.gave_back(item.serial, None);
-                if let Some(delivery) = item.delivery.take() {
-                    bury(fleet, delivery, refusal).await;
-                }
-                return;
-            }
+            Err(refusal) => return quarantine(fleet, item, refusal).await,
         }
     }
     match places::enter(fleet, &item.seen.request, item.task.options()).await {
@@ -184,6 +183,21 @@ async fn one(fleet: &Arc<Fleet>, mut item: Item) {
     }
     let ran = run(Arc::clone(fleet), item).await;
     settle(fleet, ran).await;
+}
+
+/// Sets a poisonous message aside. Whoever waits for it learns what Celery would say of a lost worker.
+async fn quarantine(fleet: &Fleet, mut item: Item, refusal: Refusal) {
+    let failure =
+        Failure::new("WorkerLostError", refusal.reason.as_str()).module("billiard.exceptions");
+    let (seen, ending) = (&item.seen, Ending::Failure(failure));
+    let told = report(fleet, &seen.queue, &seen.request, &item.task, &ending, Vec::new(), false);
+    if let Err(error) = told.await {
+        tracing::warn!(%error, id = %seen.request.id, "nobody could be told of a poisonous message");
+    }
+    fleet.state.gave_back(item.serial, None);
+    if let Some(delivery) = item.delivery.take() {
+        bury(fleet, delivery, refusal).await;
+    }
 }
 
 /// What a redelivered message still needs; an error is the evidence against a poisonous one.
@@ -285,7 +299,7 @@ async fn tell_sender(fleet: &Fleet, payload: &Payload) {
     let failure = not_registered(&request.task);
     let (result, traceback) = (failure.to_result().to_string(), Some(failure.traceback.as_str()));
     let now = Some(fleet.clock.now());
-    let stored = report::stored(&request, state::FAILURE, &result, traceback, &[], now);
+    let stored = stored(&request, state::FAILURE, &result, traceback, &[], now);
     if let Err(error) = fleet.results.put(stored, fleet.settings.result_ttl).await {
         tracing::warn!(%error, id = %request.id, "the sender of an unknown task could not be told");
     }

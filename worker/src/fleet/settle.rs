@@ -80,7 +80,7 @@ enum Settled {
 }
 
 /// Sends what follows, stores the result, tells who waits.
-async fn report(
+pub(super) async fn report(
     fleet: &Fleet,
     home: &str,
     request: &Request,
