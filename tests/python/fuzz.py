@@ -143,6 +143,10 @@ class ToRedis:
         """A message or raw text."""
         self.client.lpush(QUEUE, envelope(one) if isinstance(one, dict) else one)
 
+    def close(self):
+        """Nothing is under way."""
+        self.client.close()
+
 
 class ToRabbit:
     """basic.publish."""
@@ -159,6 +163,11 @@ class ToRabbit:
             headers=one["headers"], properties={"delivery_mode": 2},
         )
         self.channel.basic_publish(made, exchange="", routing_key=QUEUE)
+
+    def close(self):
+        """Waits until the server has all: what a lost connection carried is lost with it."""
+        self.channel.close()
+        self.connection.close()
 
 
 def main():
@@ -177,6 +186,7 @@ def main():
                 good.append(one["headers"]["id"])
             else:
                 sent[group] += 1
+    wire.close()
     print(json.dumps({"good": good, **sent}))
 
 

@@ -118,5 +118,9 @@ async fn take(
     let deliveries = consumer.next_batch(tickets.len()).await?;
     // More deliveries than tickets would be a driver's fault; they must not run over the limit.
     debug_assert!(deliveries.len() <= tickets.len());
-    Ok(deliveries.into_iter().zip(tickets).collect())
+    let occupied = |mut ticket: Ticket| {
+        ticket.slot.occupy();
+        ticket
+    };
+    Ok(deliveries.into_iter().zip(tickets.into_iter().map(occupied)).collect())
 }

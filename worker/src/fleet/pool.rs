@@ -20,6 +20,7 @@ pub struct Pool {
 pub(crate) struct Slot {
     pool: Arc<Pool>,
     permit: Option<OwnedSemaphorePermit>,
+    occupied: bool,
 }
 
 impl Pool {
@@ -38,7 +39,7 @@ impl Pool {
         *self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Slots in use.
+    /// Slots that something runs in. One that is only held ready for the next message is not busy.
     pub fn busy(&self) -> usize {
         self.busy.load(Ordering::Relaxed)
     }
@@ -74,8 +75,7 @@ impl Pool {
     }
 
     fn slot(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Slot {
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        Slot { pool: Arc::clone(self), permit: Some(permit) }
+        Slot { pool: Arc::clone(self), permit: Some(permit), occupied: false }
     }
 
     fn pay_debt(&self) -> bool {
@@ -84,9 +84,20 @@ impl Pool {
     }
 }
 
+impl Slot {
+    /// A message has come for it.
+    pub(crate) fn occupy(&mut self) {
+        if !std::mem::replace(&mut self.occupied, true) {
+            self.pool.busy.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.pool.busy.fetch_sub(1, Ordering::Relaxed);
+        if self.occupied {
+            self.pool.busy.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Some(permit) = self.permit.take()
             && self.pool.pay_debt()
         {
@@ -106,6 +117,8 @@ mod tests {
         let pool = Arc::new(Pool::new(3));
         let mut held: Vec<_> = (0..3).map(|_| pool.another().expect("a slot")).collect();
         pool.resize(1);
+        assert_eq!((pool.size(), pool.busy()), (1, 0), "held ready, not busy");
+        held.iter_mut().for_each(super::Slot::occupy);
         assert_eq!((pool.size(), pool.busy()), (1, 3));
         held.pop();
         assert!(pool.another().is_none());
