@@ -106,3 +106,36 @@ async fn a_reply_that_celery_sent_is_read() {
     assert_eq!((found.token, found.state.as_str()), (0, "FAILURE"));
     assert_eq!(found.meta, meta.into_bytes());
 }
+
+/// A result as Celery's own backend sends it, but for the header with the token.
+#[tokio::test]
+async fn a_result_has_the_properties_of_celerys() {
+    use lapin::options::{BasicGetOptions, QueueDeclareOptions};
+    use lapin::types::FieldTable;
+    use lapin::{Connection, ConnectionProperties};
+
+    let url = shared::amqp_url();
+    let (backend_url, options) = open(&url);
+    let clock = std::sync::Arc::new(tradewind_proto::clock::SystemClock);
+    let backend =
+        tradewind_broker::open_results(&backend_url, &options, clock).await.expect("no error");
+    let queue = tradewind_services::unique("replies");
+    let link = Connection::connect(&url, ConnectionProperties::default()).await.expect("no error");
+    let channel = link.create_channel().await.expect("no error");
+    let declared = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    let declaring = channel.queue_declare(queue.as_str().into(), declared, FieldTable::default());
+    declaring.await.expect("no error");
+    let result = tradewind_broker::StoredResult {
+        task_id: "an id".to_owned(),
+        token: 3,
+        state: "SUCCESS".to_owned(),
+        meta: br#"{"status": "SUCCESS"}"#.to_vec(),
+        reply_to: Some(queue.clone()),
+    };
+    backend.put(result, std::time::Duration::from_secs(60)).await.expect("no error");
+    let got = channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
+    let got = got.await.expect("no error").expect("the result is confirmed").delivery;
+    let sent = got.properties;
+    assert_eq!(sent.correlation_id().as_ref().map(ToString::to_string).as_deref(), Some("an id"));
+    assert_eq!((*sent.delivery_mode(), *sent.timestamp()), (Some(1), None));
+}

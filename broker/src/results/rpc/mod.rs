@@ -34,6 +34,8 @@ use replies::Replies;
 /// The header that carries the fencing token.
 const TOKEN_HEADER: &str = "tradewind_token";
 const PERSISTENT: u8 = 2;
+/// Delivery mode of a result, as Celery's (`result_persistent` is off): its queue ends with its client.
+const TRANSIENT: u8 = 1;
 
 /// The rpc driver.
 #[derive(Debug)]
@@ -156,8 +158,8 @@ impl ResultBackend for RpcResults {
         }
         let mut headers = FieldTable::default();
         headers.insert(TOKEN_HEADER.into(), AMQPValue::LongLongInt(result.token));
-        let properties = self
-            .properties()
+        let properties = BasicProperties::default()
+            .with_delivery_mode(TRANSIENT)
             .with_correlation_id(short("a task id", &result.task_id)?)
             .with_content_type("application/json".into())
             .with_content_encoding("utf-8".into())
