@@ -20,6 +20,14 @@ pub enum Payload {
         /// The bytes, as they arrived.
         raw: Vec<u8>,
     },
+    /// A message whose signature or encryption is not as it must be. To be dead-lettered; it stays
+    /// there as it came.
+    Refused {
+        /// One of few fixed words, fit for a metric label.
+        kind: &'static str,
+        /// What was wrong.
+        reason: String,
+    },
 }
 
 /// A driver's side of settling.

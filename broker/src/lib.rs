@@ -23,13 +23,15 @@ mod rabbitmq;
 mod redis;
 pub mod results;
 mod routing;
+pub mod sealed;
 mod slots;
+mod tls;
 pub mod trace;
 
 pub use canary::Canary;
 pub use client::{Client, ClientError, ClientOptions, Route, Routes, TaskCall, TaskHandle};
 pub use control::{BusOptions, ControlBus, EventStream, Mailbox, MemoryBus, Reply, open_bus};
-pub use coordination::{Coordinator, open_coordinator};
+pub use coordination::{Coordinator, CoordinatorOptions, open_coordinator, open_coordinator_with};
 pub use dead::{DeadLetter, Selection};
 pub use delivery::{Delivery, Payload, Settle};
 pub use error::Error;
@@ -45,3 +47,4 @@ pub use results::{
     StoredResult, open_results,
 };
 pub use routing::{ExchangeType, QueueBinding};
+pub use sealed::{SealedBroker, SecurityOptions};

@@ -9,7 +9,7 @@ use crate::memory::MemoryBroker;
 
 use crate::rabbitmq::RabbitBroker;
 use crate::redis::RedisBroker;
-use crate::{Broker, BrokerOptions, Error};
+use crate::{Broker, BrokerOptions, Error, SealedBroker};
 
 const FORMS: &str = "memory://, redis://[user:password@]host:6379/0, rediss://…, \
                      amqp://user:password@host:5672/vhost, amqps://…, pyamqp://…";
@@ -29,19 +29,20 @@ pub async fn open(
         // The text is not shown: it may hold a password.
         return Err(Error::Config(format!("the broker URL cannot be read; valid forms: {FORMS}")));
     };
-    match parsed.scheme() {
-        "memory" => Ok(Arc::new(MemoryBroker::with_options(options, clock))),
-        "redis" | "rediss" => Ok(Arc::new(RedisBroker::new(&parsed, options, clock)?)),
-
-        "amqp" | "amqps" | "pyamqp" => Ok(Arc::new(RabbitBroker::new(&parsed, options, clock)?)),
-        other => Err(Error::Config(format!(
-            "the broker URL has the scheme {other:?}, which no driver serves; valid forms: {FORMS}"
-        ))),
-    }
-}
-
-/// Makes ring the process's TLS provider unless one is set already.
-pub(crate) fn install_tls_provider() {
-    // An error says that another part of the process was first; any provider will do.
-    let _already = rustls::crypto::ring::default_provider().install_default();
+    let seal = options.security.seal()?;
+    let broker: Arc<dyn Broker> = match parsed.scheme() {
+        "memory" => Arc::new(MemoryBroker::with_options(options, clock)),
+        "redis" | "rediss" => Arc::new(RedisBroker::new(&parsed, options, clock)?),
+        "amqp" | "amqps" | "pyamqp" => Arc::new(RabbitBroker::new(&parsed, options, clock)?),
+        other => {
+            return Err(Error::Config(format!(
+                "the broker URL has the scheme {other:?}, which no driver serves; valid forms: \
+                 {FORMS}"
+            )));
+        }
+    };
+    Ok(match seal {
+        Some(seal) => Arc::new(SealedBroker::new(broker, seal)),
+        None => broker,
+    })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::order::{WEIGHT_MAX, valid_weight};
-use crate::{Error, QueueKind, QueueOrder};
+use crate::{Error, QueueKind, QueueOrder, SecurityOptions, tls};
 
 /// Options of all queue drivers; each driver reads those that concern it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,8 @@ pub struct BrokerOptions {
     pub connect_timeout_ms: u64,
     /// Milliseconds that the server may take to answer or confirm.
     pub response_timeout_ms: u64,
+    /// Signing and encryption of messages; see [`crate::sealed`].
+    pub security: SecurityOptions,
 }
 
 impl Default for BrokerOptions {
@@ -69,6 +71,7 @@ impl Default for BrokerOptions {
             poll_max_ms: 20,
             connect_timeout_ms: 4_000,
             response_timeout_ms: 5_000,
+            security: SecurityOptions::default(),
         }
     }
 }
@@ -111,15 +114,7 @@ impl BrokerOptions {
 
     /// The certificates of [`Self::ca_file`].
     pub(crate) fn authorities(&self) -> Result<Option<String>, Error> {
-        let Some(path) = &self.ca_file else { return Ok(None) };
-        let refuse = |reason: String| {
-            Error::Config(format!("broker option ca_file = {}: {reason}", path.display()))
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-        if !text.contains("BEGIN CERTIFICATE") {
-            return Err(refuse("it has no PEM certificate (BEGIN CERTIFICATE)".to_owned()));
-        }
-        Ok(Some(text))
+        tls::authorities(self.ca_file.as_deref())
     }
 
     pub(crate) fn lease(&self) -> Duration {

@@ -90,8 +90,9 @@ impl Context {
 
     /// Opens the place of fleet-wide facts.
     pub(crate) async fn coordinator(&self) -> Result<Arc<dyn Coordinator>, Failure> {
-        let prefix = links::state_prefix(&self.config);
-        Ok(tradewind_broker::open_coordinator(&self.config.state_url(), &prefix).await?)
+        let options = links::state(&self.config);
+        let url = self.config.state_url();
+        Ok(tradewind_broker::open_coordinator_with(&url, &options).await?)
     }
 
     /// Where fleet tasks go.

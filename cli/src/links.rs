@@ -1,9 +1,13 @@
 //! Options of the connections, from the configuration.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use tradewind_broker::{BrokerOptions, BusOptions, QueueKind, QueueOrder, ResultOptions};
+use tradewind_broker::{
+    BrokerOptions, BusOptions, CoordinatorOptions, QueueKind, QueueOrder, ResultOptions,
+    SecurityOptions,
+};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -27,7 +31,7 @@ pub(crate) fn broker(config: &Config) -> Result<BrokerOptions, Failure> {
         hold_ms: seconds("hold"),
         hold_lease_ms: seconds("hold_lease"),
         native_delayed_delivery: config.bool("broker", "native_delayed_delivery"),
-        ca_file: config.optional("broker", "ca_file").map(|_| config.path("broker", "ca_file")),
+        ca_file: ca_file(config, &["broker"]),
         heartbeat_s: u16::try_from(config.int("broker", "heartbeat")).unwrap_or(u16::MAX),
         global_keyprefix: config.text("broker", "key_prefix").to_owned(),
         priority_steps: steps(config)?,
@@ -35,7 +39,19 @@ pub(crate) fn broker(config: &Config) -> Result<BrokerOptions, Failure> {
         poll_max_ms: seconds("poll_max"),
         connect_timeout_ms: seconds("connect_timeout"),
         response_timeout_ms: seconds("response_timeout"),
+        security: security(config),
     })
+}
+
+/// `[security]`.
+fn security(config: &Config) -> SecurityOptions {
+    let path = |name| config.optional("security", name).map(|_| config.path("security", name));
+    SecurityOptions {
+        signing_keys: path("signing_keys"),
+        encryption_keys: path("encryption_keys"),
+        require_signature: config.bool("security", "require_signature"),
+        require_encryption: config.bool("security", "require_encryption"),
+    }
 }
 
 /// Events and remote control use the broker's server.
@@ -47,6 +63,7 @@ pub(crate) fn bus(config: &Config) -> BusOptions {
         heartbeat_s: if heartbeat == 0 { defaults.heartbeat_s } else { heartbeat },
         connect_timeout_ms: milliseconds(config.seconds("broker", "connect_timeout")),
         response_timeout_ms: milliseconds(config.seconds("broker", "response_timeout")),
+        ca_file: ca_file(config, &["broker"]),
         ..defaults
     }
 }
@@ -57,13 +74,24 @@ pub(crate) fn results(config: &Config) -> ResultOptions {
         broker_url: Some(config.text("broker", "url").to_owned()),
         key_prefix: prefix(config, "results", &config.results_url()),
         pool_size: usize::try_from(config.int("results", "pool_size")).unwrap_or(1),
+        ca_file: ca_file(config, &["results", "broker"]),
+        encryption_keys: security(config).encryption_keys,
         ..ResultOptions::default()
     }
 }
 
-/// Prefix of the fleet-wide facts.
-pub(crate) fn state_prefix(config: &Config) -> String {
-    prefix(config, "state", &config.state_url())
+/// `[state]`.
+pub(crate) fn state(config: &Config) -> CoordinatorOptions {
+    CoordinatorOptions {
+        key_prefix: prefix(config, "state", &config.state_url()),
+        ca_file: ca_file(config, &["state", "results", "broker"]),
+    }
+}
+
+/// The first of these sections that names authorities: with one authority people set it once.
+fn ca_file(config: &Config, sections: &[&str]) -> Option<PathBuf> {
+    let mut named = sections.iter().filter(|section| config.optional(section, "ca_file").is_some());
+    named.next().map(|section| config.path(section, "ca_file"))
 }
 
 /// Celery's prefix is one setting per side; with both on one Redis people set it once.

@@ -13,6 +13,7 @@ pub mod labels;
 pub mod limits;
 pub mod message;
 pub mod names;
+pub mod seal;
 pub mod sign;
 pub mod state;
 pub mod workload;

@@ -5,6 +5,8 @@
 pub const CONTENT_TYPE_JSON: &str = "application/json";
 /// Content type of a binary frame (see [`crate::codec::Frame`]).
 pub const CONTENT_TYPE_FRAME: &str = "application/x-tradewind";
+/// Content type of an encrypted body (see [`crate::seal`]).
+pub const CONTENT_TYPE_ENCRYPTED: &str = "application/x-tradewind-encrypted";
 
 /// Celery task name of every orchestrated workload.
 pub const TASK_WORKLOAD: &str = "tradewind.workload";
@@ -27,6 +29,8 @@ pub const HEADER_DEAD_ID: &str = "x-tradewind-dead-id";
 pub const HEADER_DEAD_RAW: &str = "x-tradewind-raw";
 /// Header with when a message was first published, RFC 3339; set when it is missing.
 pub const HEADER_SENT_AT: &str = "x-tradewind-sent-at";
+/// Header with the signature of a fleet task (see [`crate::seal`]).
+pub const HEADER_SIGNATURE: &str = "x-tradewind-signature";
 /// W3C trace context header.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
 

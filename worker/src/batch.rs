@@ -48,7 +48,7 @@ pub(crate) async fn work_off(core: Arc<Core>, batch: Vec<(Delivery, Ticket)>) {
 async fn open(core: &Core, delivery: Delivery, ticket: Ticket) -> Option<Verified> {
     let result = match &delivery.payload {
         Payload::Message(message) => core.keys.open(core.api.as_ref(), &message.body).await,
-        Payload::Malformed { .. } => return None,
+        Payload::Malformed { .. } | Payload::Refused { .. } => return None,
     };
     match result {
         Ok(workload) => Some(Verified { delivery, workload, ticket }),

@@ -47,8 +47,8 @@ use tradewind_proto::clock::{SharedClock, SharedIds, SystemClock, SystemIds};
 
 use crate::coordination::Revoked;
 use crate::{
-    Broker, BusOptions, ControlBus, Coordinator, ResultBackend, open, open_bus, open_coordinator,
-    open_results,
+    Broker, BusOptions, ControlBus, Coordinator, CoordinatorOptions, ResultBackend, open, open_bus,
+    open_coordinator_with, open_results,
 };
 
 pub use call::TaskCall;
@@ -100,17 +100,29 @@ impl Client {
         let result_url = options.result_url();
         let mut results = options.results.clone();
         results.broker_url.get_or_insert_with(|| options.broker_url.clone());
-        let results = open_results(&result_url, &results, Arc::clone(&clock)).await?;
+        if results.ca_file.is_none() {
+            results.ca_file.clone_from(&options.broker.ca_file);
+        }
+        if results.encryption_keys.is_none() {
+            results.encryption_keys.clone_from(&options.broker.security.encryption_keys);
+        }
+        let backend = open_results(&result_url, &results, Arc::clone(&clock)).await?;
         let prefix = &options.broker.global_keyprefix;
-        let coordinator = open_coordinator(&options.coordinator_url(), prefix).await?;
-        let bus = BusOptions { global_keyprefix: prefix.clone(), ..BusOptions::default() };
+        let ca_file = results.ca_file.clone();
+        let facts = CoordinatorOptions { key_prefix: prefix.clone(), ca_file };
+        let coordinator = open_coordinator_with(&options.coordinator_url(), &facts).await?;
+        let bus = BusOptions {
+            global_keyprefix: prefix.clone(),
+            ca_file: options.broker.ca_file.clone(),
+            ..BusOptions::default()
+        };
         let bus = open_bus(&options.broker_url, &bus, Arc::clone(&clock)).await?;
         let mut routes = Routes::new(&options.default_queue);
         for (pattern, route) in options.routes {
             routes = routes.add(&pattern, route)?;
         }
         let ids = Arc::new(SystemIds);
-        let client = Self::new(broker, results, bus, coordinator, routes, clock, ids);
+        let client = Self::new(broker, backend, bus, coordinator, routes, clock, ids);
         Ok(client.with_options(options.send))
     }
 

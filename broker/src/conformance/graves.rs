@@ -95,7 +95,7 @@ pub async fn malformed_letters_are_listed_and_come_back_as_bytes(h: &dyn Harness
     h.inject_malformed(&q).await;
     let raw_of = |payload: &Payload| match payload {
         Payload::Malformed { raw, .. } => raw.clone(),
-        Payload::Message(message) => panic!("{message:?} is no bytes"),
+        other => panic!("{other:?} is no bytes"),
     };
     let mut delivery = one(&mut *consumer).await;
     let raw = raw_of(&delivery.payload);

@@ -170,7 +170,9 @@ pub fn number(delivery: &Delivery) -> u64 {
 pub fn content_of(delivery: &Delivery) -> &TaskMessage {
     match &delivery.payload {
         Payload::Message(message) => message,
-        Payload::Malformed { reason, .. } => panic!("malformed: {reason}"),
+        Payload::Malformed { reason, .. } | Payload::Refused { reason, .. } => {
+            panic!("no message: {reason}")
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Options of the control bus, as they appear under `[control]` in the configuration.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,8 @@ pub struct BusOptions {
     pub connect_timeout_ms: u64,
     /// Milliseconds that the server may take to answer or confirm.
     pub response_timeout_ms: u64,
+    /// As [`BrokerOptions::ca_file`].
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for BusOptions {
@@ -53,6 +56,7 @@ impl Default for BusOptions {
             heartbeat_s: 10,
             connect_timeout_ms: 4_000,
             response_timeout_ms: 5_000,
+            ca_file: None,
         }
     }
 }
@@ -111,6 +115,7 @@ impl BusOptions {
             heartbeat_s: self.heartbeat_s,
             connect_timeout_ms: self.connect_timeout_ms,
             response_timeout_ms: self.response_timeout_ms,
+            ca_file: self.ca_file.clone(),
             ..BrokerOptions::default()
         }
     }

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use crate::Error;
 
 pub use memory::MemoryCoordinator;
-pub use open::open_coordinator;
+pub use open::{CoordinatorOptions, open_coordinator, open_coordinator_with};
 pub use postgres::PostgresCoordinator;
 pub use redis::RedisCoordinator;
 

@@ -1,5 +1,6 @@
 //! Chooses a coordinator by URL.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Coordinator;
@@ -12,21 +13,42 @@ use crate::results::is_postgres;
 const FORMS: &str = "redis://[user:password@]host[:port][/db] (rediss:// for TLS), \
      postgresql://user:password@host[:port]/database, memory://";
 
-/// Opens the coordinator that `url` names: usually the result backend's URL, else the broker's.
-/// `key_prefix` goes before every key on Redis. A URL that has no such facts (`memory://`, `rpc://`,
-/// `amqp://`) gives one of this process alone, whose [`Coordinator::shared`] says so.
+/// Options of a coordinator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CoordinatorOptions {
+    /// Redis: put before every key.
+    pub key_prefix: String,
+    /// File with PEM certificates of authorities to trust for TLS, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// As [`open_coordinator_with`], with nothing but a prefix.
+///
+/// # Errors
+/// As [`open_coordinator_with`].
+pub async fn open_coordinator(url: &str, key_prefix: &str) -> Result<Arc<dyn Coordinator>, Error> {
+    let key_prefix = key_prefix.to_owned();
+    open_coordinator_with(url, &CoordinatorOptions { key_prefix, ca_file: None }).await
+}
+
+/// Opens the coordinator that `url` names: usually the result backend's URL, else the broker's. A URL
+/// that has no such facts (`memory://`, `rpc://`, `amqp://`) gives one of this process alone, whose
+/// [`Coordinator::shared`] says so.
 ///
 /// # Errors
 /// [`Error::Config`] for a URL that cannot be used, without credentials; else the server's.
-pub async fn open_coordinator(url: &str, key_prefix: &str) -> Result<Arc<dyn Coordinator>, Error> {
+pub async fn open_coordinator_with(
+    url: &str,
+    options: &CoordinatorOptions,
+) -> Result<Arc<dyn Coordinator>, Error> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
         Some("memory" | "rpc" | "amqp" | "amqps" | "pyamqp") => {
             Ok(Arc::new(MemoryCoordinator::new()))
         }
-        Some("redis" | "rediss") => Ok(Arc::new(RedisCoordinator::open(url, key_prefix).await?)),
+        Some("redis" | "rediss") => Ok(Arc::new(RedisCoordinator::open(url, options).await?)),
         Some(scheme) if is_postgres(scheme) => {
             let plain = format!("postgresql{}", &url[scheme.len()..]);
-            Ok(Arc::new(PostgresCoordinator::open(&plain).await?))
+            Ok(Arc::new(PostgresCoordinator::open(&plain, options).await?))
         }
         Some(scheme) => {
             Err(Error::Config(format!("no coordinator serves scheme {scheme:?}; valid: {FORMS}")))

@@ -99,7 +99,7 @@ impl RabbitBroker {
         options.authorities()?;
         let uri = link::parse(url, options)?;
         if url.scheme() == "amqps" {
-            crate::open::install_tls_provider();
+            crate::tls::install_provider();
         }
         let kind = queue_kind(url)?.unwrap_or(options.queue_kind);
         let inner = Inner {

@@ -119,7 +119,7 @@ impl RedisBroker {
     pub fn new(url: &Url, options: &BrokerOptions, clock: SharedClock) -> Result<Self, Error> {
         options.validate()?;
         if url.scheme() == "rediss" {
-            crate::open::install_tls_provider();
+            crate::tls::install_provider();
         }
         let link = Arc::new(Link::new(url, options)?);
         let scripts = Arc::new(Scripts::default());

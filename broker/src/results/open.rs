@@ -1,6 +1,7 @@
 //! Options of the result backends, and the choice of a driver by URL.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use super::postgres::PostgresResults;
 use super::redis::RedisResults;
 use super::rpc::RpcResults;
 use crate::Error;
+use crate::sealed::{SealedResults, read_keys};
 
 const VALID_FORMS: &str = "valid: memory://, redis://[user:password@]host[:port][/db] \
      (rediss:// for TLS), postgresql://user:password@host[:port]/database \
@@ -32,6 +34,11 @@ pub struct ResultOptions {
     /// rpc: results that were received and not forgotten, at most; the oldest goes first.
     /// Default: 10,000.
     pub replies_max: usize,
+    /// File with PEM certificates of authorities to trust for TLS: RabbitMQ beside the system's, Redis
+    /// and PostgreSQL instead of them.
+    pub ca_file: Option<PathBuf>,
+    /// File of keys that results are encrypted with; see [`crate::SecurityOptions::encryption_keys`].
+    pub encryption_keys: Option<PathBuf>,
 }
 
 impl fmt::Debug for ResultOptions {
@@ -42,18 +49,41 @@ impl fmt::Debug for ResultOptions {
             .field("key_prefix", &self.key_prefix)
             .field("pool_size", &self.pool_size)
             .field("replies_max", &self.replies_max)
+            .field("ca_file", &self.ca_file)
+            .field("encryption_keys", &self.encryption_keys)
             .finish()
     }
 }
 
 impl Default for ResultOptions {
     fn default() -> Self {
-        Self { broker_url: None, key_prefix: String::new(), pool_size: 4, replies_max: 10_000 }
+        Self {
+            broker_url: None,
+            key_prefix: String::new(),
+            pool_size: 4,
+            replies_max: 10_000,
+            ca_file: None,
+            encryption_keys: None,
+        }
     }
 }
 
 /// Opens the result backend that `url` names. Errors never hold credentials.
 pub async fn open_results(
+    url: &str,
+    options: &ResultOptions,
+    clock: SharedClock,
+) -> Result<Arc<dyn ResultBackend>, Error> {
+    let keys = options.encryption_keys.as_deref();
+    let keys = keys.map(|path| read_keys("encryption_keys", path)).transpose()?;
+    let results = open_plain(url, options, clock).await?;
+    Ok(match keys {
+        Some(keys) => Arc::new(SealedResults::new(results, keys)),
+        None => results,
+    })
+}
+
+async fn open_plain(
     url: &str,
     options: &ResultOptions,
     clock: SharedClock,

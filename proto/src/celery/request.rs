@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Signature;
+use crate::seal::ENCRYPTED;
 
 /// What follows a task.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,4 +64,11 @@ pub struct Request {
     pub priority: u8,
     /// Headers that are not ours to read; carried along on retries.
     pub headers: Map<String, Value>,
+}
+
+impl Request {
+    /// Whether it came encrypted: what it is about is then told to nobody but its handler.
+    pub fn is_hidden(&self) -> bool {
+        self.argsrepr == ENCRYPTED
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +12,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, User, chown};
 
 use crate::server::{Server, Spec, find, temp_dir};
-use crate::{Error, ports};
+use crate::{Error, Tls, ports};
 
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 const FOLDERS: [&str; 5] = [
@@ -57,6 +58,18 @@ impl Postgres {
     /// # Errors
     /// As [`Postgres::start`].
     pub fn start_with(options: PostgresOptions) -> Result<Self, Error> {
+        Self::start_as(options, None)
+    }
+
+    /// Starts one that takes TLS beside clear text.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub fn start_tls(tls: &Tls) -> Result<Self, Error> {
+        Self::start_as(PostgresOptions { fsync: false }, Some(tls.dir()))
+    }
+
+    fn start_as(options: PostgresOptions, tls: Option<&Path>) -> Result<Self, Error> {
         let initdb = find("initdb", &FOLDERS, "postgresql")?;
         let program = find("postgres", &FOLDERS, "postgresql")?;
         let user = server_user()?;
@@ -66,6 +79,10 @@ impl Postgres {
                 .map_err(|e| Error::io("handing the data folder to postgres")(e.into()))?;
         }
         init(&initdb, dir.path(), user)?;
+        if let Some(tls) = tls {
+            certify(dir.path(), tls, user)?;
+        }
+        let ssl = if tls.is_some() { "on" } else { "off" };
         let port = ports::free();
         let data = dir.path().join("data");
         let sockets = dir.path().display().to_string();
@@ -76,6 +93,7 @@ impl Postgres {
             command.args(["-k", &sockets]);
             for setting in [
                 format!("fsync={fsync}"),
+                format!("ssl={ssl}"),
                 "max_connections=300".to_owned(),
                 "log_min_messages=warning".to_owned(),
                 "timezone=UTC".to_owned(),
@@ -114,6 +132,22 @@ fn server_user() -> Result<Option<(Uid, Gid)>, Error> {
             output: "we run as root, postgres refuses to, and there is no user `postgres`".into(),
         }),
     }
+}
+
+/// Puts certificate and key where the server looks for them, as its own.
+fn certify(dir: &Path, tls: &Path, user: Option<(Uid, Gid)>) -> Result<(), Error> {
+    let put = |name: &str, mode: u32| -> std::io::Result<()> {
+        let path =
+            dir.join("data").join(name).with_extension(if mode == 0o600 { "key" } else { "crt" });
+        std::fs::copy(tls.join(name), &path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        if let Some((uid, gid)) = user {
+            chown(&path, Some(uid), Some(gid))?;
+        }
+        Ok(())
+    };
+    put("server.pem", 0o644).map_err(Error::io("installing the certificate"))?;
+    put("server.key", 0o600).map_err(Error::io("installing the key"))
 }
 
 fn as_user(program: &PathBuf, user: Option<(Uid, Gid)>) -> Command {

@@ -51,6 +51,7 @@ pub(crate) fn admit(payload: &Payload, tasks: &Tasks) -> Result<Request, Refusal
         Payload::Malformed { reason, .. } => {
             return Err(Refusal::new("malformed", format!("malformed message: {reason}")));
         }
+        &Payload::Refused { kind, ref reason } => return Err(Refusal::new(kind, reason.as_str())),
     };
     if message.body.len() > MESSAGE_BODY_BYTES_MAX {
         let found = message.body.len();

@@ -12,7 +12,7 @@ const TIMER_PRIORITY: u8 = 6;
 /// One request. `safe` shows arguments as Python prints them instead of as they are.
 pub(super) fn item(panel: &Panel, view: &View, safe: bool) -> Value {
     let request = &view.seen.request;
-    let (args, kwargs) = match safe {
+    let (args, kwargs) = match safe || request.is_hidden() {
         true => (json!(request.argsrepr), json!(request.kwargsrepr)),
         false => (json!(request.args), json!(request.kwargs)),
     };

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tradewind_broker::ControlBus;
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::{Event, wire_time};
+use tradewind_proto::seal::ENCRYPTED;
 
 use super::panel::{Panel, seconds};
 use super::{RemoteOptions, system};
@@ -160,6 +161,7 @@ fn complete(panel: &Panel, mut event: Event, at: Timestamp) -> Event {
 /// What happened to a task, with Celery's members.
 fn task_event(one: &Lifecycle) -> Event {
     let request = &one.seen.request;
+    let said = |text| if request.is_hidden() { ENCRYPTED } else { String::as_str(text) };
     let (kind, mut fields) = match &one.what {
         What::Received => (
             "task-received",
@@ -173,10 +175,14 @@ fn task_event(one: &Lifecycle) -> Event {
         ),
         What::Started => ("task-started", json!({})),
         What::Succeeded { result, runtime } => {
-            ("task-succeeded", json!({"result": shorten(result), "runtime": runtime}))
+            ("task-succeeded", json!({"result": shorten(said(result)), "runtime": runtime}))
         }
-        What::Failed { exception, traceback, .. } => ("task-failed", raised(exception, traceback)),
-        What::Retried { exception, traceback } => ("task-retried", raised(exception, traceback)),
+        What::Failed { exception, traceback, .. } => {
+            ("task-failed", raised(said(exception), said(traceback)))
+        }
+        What::Retried { exception, traceback } => {
+            ("task-retried", raised(said(exception), said(traceback)))
+        }
         What::Revoked { terminated, signum, expired } => (
             "task-revoked",
             json!({"terminated": terminated, "signum": signum, "expired": expired}),
@@ -206,7 +212,7 @@ mod tests {
     use tradewind_proto::celery::Request;
     use tradewind_proto::clock::from_micros;
 
-    use super::{TEXT_CHARS_MAX, shorten, task_event};
+    use super::{ENCRYPTED, TEXT_CHARS_MAX, shorten, task_event};
     use crate::fleet::{Lifecycle, Seen, What};
 
     fn event(what: What) -> serde_json::Map<String, serde_json::Value> {
@@ -242,6 +248,25 @@ mod tests {
         );
         let revoked = event(What::Revoked { terminated: true, signum: Some(15), expired: false });
         assert_eq!((&revoked["type"], &revoked["signum"]), (&json!("task-revoked"), &json!(15)));
+    }
+
+    #[test]
+    fn what_came_encrypted_is_not_told() {
+        let request = Request { argsrepr: ENCRYPTED.to_owned(), ..Request::new("add", "a") };
+        let at = from_micros(1_500_000);
+        let seen = Arc::new(Seen { request, queue: "q".into(), redelivered: false, received: at });
+        let text = || "4711".to_owned();
+        for what in [
+            What::Received,
+            What::Succeeded { result: text(), runtime: 0.1 },
+            What::Failed { exception: text(), kind: "ValueError".to_owned(), traceback: text() },
+            What::Retried { exception: text(), traceback: text() },
+        ] {
+            let event = task_event(&Lifecycle { at, seen: Arc::clone(&seen), what }).0;
+            let told = serde_json::to_string(&event).expect("JSON");
+            assert!(!told.contains("4711"), "{told}");
+            assert_eq!(event["uuid"], "a");
+        }
     }
 
     #[test]

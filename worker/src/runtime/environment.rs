@@ -10,13 +10,24 @@ use super::AttemptJob;
 /// Prefix of our own configuration in the environment: it may hold secrets and is not for tasks.
 const OWN_CONFIGURATION: &str = "TRADEWIND__";
 
+/// The same secrets under the names that Airflow, Celery and Flower have for them.
+const FOREIGN_SECRETS: [&str; 7] = [
+    "AIRFLOW__CELERY__BROKER_URL",
+    "AIRFLOW__CELERY__RESULT_BACKEND",
+    "AIRFLOW__CORE__SQL_ALCHEMY_CONN",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+    "CELERY_BROKER_URL",
+    "CELERY_RESULT_BACKEND",
+    "FLOWER_BASIC_AUTH",
+];
+
 /// The worker's environment as tasks may see it.
 pub(crate) fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| {
         let name = name.as_encoded_bytes();
+        let ours = [ENV_ATTEMPT_ID, ENV_WORKER_ID];
         !name.starts_with(OWN_CONFIGURATION.as_bytes())
-            && name != ENV_ATTEMPT_ID.as_bytes()
-            && name != ENV_WORKER_ID.as_bytes()
+            && !ours.iter().chain(&FOREIGN_SECRETS).any(|hidden| name == hidden.as_bytes())
     })
 }
 

@@ -74,9 +74,10 @@ impl Inner {
 impl RabbitBus {
     pub(super) fn new(url: &Url, options: &BusOptions, clock: SharedClock) -> Result<Self, Error> {
         if url.scheme() == "amqps" {
-            crate::open::install_tls_provider();
+            crate::tls::install_provider();
         }
         let links = options.for_links();
+        links.authorities()?;
         let uri = link::parse(url, &links)?;
         let publisher = Publisher::new(Link::new(uri.clone(), "control", &links), options);
         let asker = Link::new(uri.clone(), "control replies", &links);

@@ -79,7 +79,7 @@ impl Inner {
 impl RedisBus {
     pub(super) fn new(url: &Url, options: &BusOptions, clock: SharedClock) -> Result<Self, Error> {
         if url.scheme() == "rediss" {
-            crate::open::install_tls_provider();
+            crate::tls::install_provider();
         }
         let link = Arc::new(Link::new(url, &options.for_links())?);
         let inner = Inner {

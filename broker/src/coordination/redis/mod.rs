@@ -10,7 +10,7 @@ use redis::aio::ConnectionManager;
 use redis::{FromRedisValue, ScriptInvocation};
 
 use super::open::check_rate;
-use super::{Coordinator, REVOKED_MAX, Revoked, STARTS_MAX};
+use super::{Coordinator, CoordinatorOptions, REVOKED_MAX, Revoked, STARTS_MAX};
 use crate::Error;
 use crate::results::redis::{connect, redis_error};
 use scripts::Scripts;
@@ -37,13 +37,13 @@ fn us(time: Duration) -> u64 {
 }
 
 impl RedisCoordinator {
-    /// Connects. `url` is a Redis URL; `prefix` goes before every key.
+    /// Connects. `url` is a Redis URL.
     ///
     /// # Errors
     /// When the URL cannot be used or the server does not answer.
-    pub async fn open(url: &str, prefix: &str) -> Result<Self, Error> {
-        let (_, link) = connect(url).await?;
-        Ok(Self { link, scripts: Scripts::new(), prefix: prefix.to_owned() })
+    pub async fn open(url: &str, options: &CoordinatorOptions) -> Result<Self, Error> {
+        let (_, link) = connect(url, options.ca_file.as_deref()).await?;
+        Ok(Self { link, scripts: Scripts::new(), prefix: options.key_prefix.clone() })
     }
 
     fn key(&self, kind: &str, name: &str) -> String {

@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::AsyncMessage;
 use tokio_util::sync::CancellationToken;
 
 use super::super::watchers::Watchers;
 use super::STATEMENT_LIMIT;
+use super::target::Target;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Hub {
     /// Taken by the start.
-    idle: Mutex<Option<(Arc<Config>, Watchers)>>,
+    idle: Mutex<Option<(Arc<Target>, Watchers)>>,
     cancel: CancellationToken,
 }
 
@@ -31,20 +32,20 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    pub(super) fn new(config: Arc<Config>, watchers: Watchers, cancel: CancellationToken) -> Self {
-        Self { idle: Mutex::new(Some((config, watchers))), cancel }
+    pub(super) fn new(target: Arc<Target>, watchers: Watchers, cancel: CancellationToken) -> Self {
+        Self { idle: Mutex::new(Some((target, watchers))), cancel }
     }
 
     /// Starts listening, once.
     pub(super) fn start(&self) {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((config, watchers)) = idle {
+        if let Some((target, watchers)) = idle {
             let cancel = self.cancel.clone();
             tokio::spawn(async move {
                 tokio::select! {
                     biased;
                     () = cancel.cancelled() => {}
-                    () = supervise(&config, &watchers) => {}
+                    () = supervise(&target, &watchers) => {}
                 }
                 watchers.set_live(false);
             });
@@ -57,10 +58,10 @@ impl Hub {
     }
 }
 
-async fn supervise(config: &Config, watchers: &Watchers) {
+async fn supervise(target: &Target, watchers: &Watchers) {
     let mut backoff = BACKOFF_MIN;
     loop {
-        let (live, error) = listen(config, watchers).await;
+        let (live, error) = listen(target, watchers).await;
         watchers.set_live(false);
         if live {
             backoff = BACKOFF_MIN;
@@ -74,8 +75,8 @@ async fn supervise(config: &Config, watchers: &Watchers) {
 }
 
 /// Serves one connection until it breaks; says whether it had come to listen, and why it ended.
-async fn listen(config: &Config, watchers: &Watchers) -> (bool, String) {
-    let (client, mut connection) = match config.connect(NoTls).await {
+async fn listen(target: &Target, watchers: &Watchers) -> (bool, String) {
+    let (client, mut connection) = match target.config.connect(target.tls.clone()).await {
         Ok(link) => link,
         Err(error) => return (false, error.to_string()),
     };

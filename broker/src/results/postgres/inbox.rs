@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::Config;
 
 use super::super::InboxItem;
 use super::super::reader::Source;
 use super::session::Session;
+use super::target::Target;
 use super::{STATEMENT_LIMIT, slow};
 use crate::Error;
 
@@ -20,7 +20,7 @@ const REAP_EVERY: Duration = Duration::from_millis(900);
 
 #[derive(Debug)]
 pub(super) struct PostgresSource {
-    config: Arc<Config>,
+    target: Arc<Target>,
     inbox: String,
     gate: Mutex<Gate>,
     /// The open session, for acks and renewals while a take is under way.
@@ -38,8 +38,8 @@ async fn limited<T>(what: &str, work: impl Future<Output = Result<T, Error>>) ->
 }
 
 impl PostgresSource {
-    pub(super) fn new(config: Arc<Config>, inbox: String) -> Self {
-        Self { config, inbox, gate: Mutex::default(), session: StdMutex::default() }
+    pub(super) fn new(target: Arc<Target>, inbox: String) -> Self {
+        Self { target, inbox, gate: Mutex::default(), session: StdMutex::default() }
     }
 
     fn session(&self) -> Option<Arc<Session>> {
@@ -58,7 +58,7 @@ impl PostgresSource {
             return Ok(Arc::clone(session));
         }
         let former = former.map(|session| session.reader());
-        let opened = Session::open(&self.config, &self.inbox, former);
+        let opened = Session::open(&self.target, &self.inbox, former);
         let session = Arc::new(limited("a connection", opened).await?);
         self.replace_session(Some(Arc::clone(&session)));
         Ok(session)

@@ -6,10 +6,10 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
 use tokio::time::timeout;
-use tokio_postgres::NoTls;
 use tokio_postgres::types::ToSql;
 
 use super::config::{SERVICE, sort_error};
+use super::target::Target;
 use crate::Error;
 
 /// Longest wait for one statement, and for a free pooled connection.
@@ -26,10 +26,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(config: &tokio_postgres::Config, size: usize) -> Result<Self, Error> {
+    pub(crate) fn new(target: &Target, size: usize) -> Result<Self, Error> {
         let manager = Manager::from_config(
-            config.clone(),
-            NoTls,
+            target.config.clone(),
+            target.tls.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)

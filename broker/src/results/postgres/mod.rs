@@ -1,8 +1,8 @@
 //! Results and inboxes in PostgreSQL tables of our own.
 //!
 //! Needs session connections (no transaction-pooling proxy): readers prove that they live by session
-//! advisory locks. No TLS yet: a URL with `sslmode=require` is refused. Never touches Celery's
-//! `celery_taskmeta`.
+//! advisory locks. Never touches Celery's `celery_taskmeta`, whose results are pickled up to
+//! Celery 5.6 (`docs/results.md`).
 
 pub(crate) mod config;
 mod hub;
@@ -11,6 +11,8 @@ mod joins;
 pub(crate) mod link;
 mod schema;
 mod session;
+pub(crate) mod target;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use config::{SERVICE, sort_error};
 use hub::Hub;
 use inbox::PostgresSource;
 use link::{Link, Params, STATEMENT_LIMIT, slow};
+use target::Target;
 
 /// One sweep statement deletes at most this many results, and one sweep runs at most so many.
 const SWEEP_ROWS: i64 = 5_000;
@@ -61,7 +64,7 @@ const SWEEP: &str = "DELETE FROM tradewind_result WHERE task_id IN (
 #[derive(Debug)]
 pub(super) struct PostgresResults {
     link: Link,
-    config: Arc<tokio_postgres::Config>,
+    target: Arc<Target>,
     watchers: Watchers,
     hub: Hub,
     _alive: DropGuard,
@@ -70,15 +73,15 @@ pub(super) struct PostgresResults {
 impl PostgresResults {
     /// Connects and makes the tables exist. `url` is a libpq URL.
     pub(super) async fn open(url: &str, options: &ResultOptions) -> Result<Self, Error> {
-        let config = config::parse(url)?;
-        let link = Link::new(&config, options.pool_size)?;
-        let config = Arc::new(config);
+        let target = Target::parse(url, options.ca_file.as_deref())?;
+        let link = Link::new(&target, options.pool_size)?;
+        let target = Arc::new(target);
         let watchers = Watchers::default();
         let cancel = CancellationToken::new();
         let backend = Self {
-            hub: Hub::new(Arc::clone(&config), watchers.clone(), cancel.clone()),
+            hub: Hub::new(Arc::clone(&target), watchers.clone(), cancel.clone()),
             link,
-            config,
+            target,
             watchers,
             _alive: cancel.drop_guard(),
         };
@@ -165,7 +168,7 @@ impl ResultBackend for PostgresResults {
     async fn open_inbox(&self, inbox: &str) -> Result<Box<dyn Inbox>, Error> {
         self.hub.start();
         let watch = self.watchers.watch(&inbox_key(inbox));
-        let source = PostgresSource::new(Arc::clone(&self.config), inbox.to_owned());
+        let source = PostgresSource::new(Arc::clone(&self.target), inbox.to_owned());
         Ok(Box::new(Reader::start(Arc::new(source), watch)))
     }
 

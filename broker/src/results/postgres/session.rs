@@ -5,12 +5,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::super::InboxItem;
 use super::super::reader::LEASE;
 use super::config::sort_error;
+use super::target::Target;
 use crate::Error;
 
 /// First half of the advisory lock keys of inbox readers.
@@ -65,12 +66,15 @@ fn lease_ms() -> i64 {
 impl Session {
     /// Connects and registers; `former` is the identity of the session that this one replaces.
     pub(super) async fn open(
-        config: &Config,
+        target: &Target,
         inbox: &str,
         former: Option<i32>,
     ) -> Result<Self, Error> {
-        let (client, connection) =
-            config.connect(NoTls).await.map_err(|e| sort_error("a connection", &e))?;
+        let (client, connection) = target
+            .config
+            .connect(target.tls.clone())
+            .await
+            .map_err(|e| sort_error("a connection", &e))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "inbox connection ended");

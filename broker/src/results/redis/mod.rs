@@ -9,11 +9,12 @@ mod inbox;
 mod joins;
 mod scripts;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{ErrorKind, RedisError};
+use ::redis::{ErrorKind, RedisError, TlsCertificates};
 use async_trait::async_trait;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -90,7 +91,7 @@ impl KeySpace {
 impl RedisResults {
     /// Connects. `url` is a Redis URL.
     pub(super) async fn open(url: &str, options: &ResultOptions) -> Result<Self, Error> {
-        let (client, manager) = connect(url).await?;
+        let (client, manager) = connect(url, options.ca_file.as_deref()).await?;
         let watchers = Watchers::default();
         let cancel = CancellationToken::new();
         let shared = Shared {
@@ -109,12 +110,25 @@ impl RedisResults {
 }
 
 /// A client and a connection that mends itself. `url` is a Redis URL.
-pub(crate) async fn connect(url: &str) -> Result<(::redis::Client, ConnectionManager), Error> {
-    if url.starts_with("rediss") {
-        crate::open::install_tls_provider();
+pub(crate) async fn connect(
+    url: &str,
+    ca_file: Option<&Path>,
+) -> Result<(::redis::Client, ConnectionManager), Error> {
+    let secure = url.starts_with("rediss");
+    let authorities = if secure { crate::tls::authorities(ca_file)? } else { None };
+    if secure {
+        crate::tls::install_provider();
     }
     // The parser's own message may quote the URL, and with it a password.
-    let client = ::redis::Client::open(url).map_err(|_| {
+    let client = match authorities {
+        Some(authorities) => {
+            let root_cert = Some(authorities.into_bytes());
+            let certificates = TlsCertificates { client_tls: None, root_cert };
+            ::redis::Client::build_with_tls(url, certificates)
+        }
+        None => ::redis::Client::open(url),
+    };
+    let client = client.map_err(|_| {
         Error::Config(
             "the Redis URL cannot be parsed; use redis://[user:password@]host[:port][/db] \
              (rediss:// for TLS)"

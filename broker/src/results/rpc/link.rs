@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::protocol::AMQPErrorKind;
+use lapin::runtime::default_runtime;
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
@@ -31,6 +33,8 @@ const SHORT_STRING_BYTES_MAX: usize = 255;
 pub(super) struct Link {
     uri: AMQPUri,
     name: &'static str,
+    /// PEM certificates to trust beside the system's.
+    authorities: Option<String>,
     state: Mutex<State>,
 }
 
@@ -124,8 +128,8 @@ pub(super) fn short(what: &str, text: &str) -> Result<lapin::types::ShortString,
 }
 
 impl Link {
-    pub(super) fn new(uri: AMQPUri, name: &'static str) -> Self {
-        Self { uri, name, state: Mutex::default() }
+    pub(super) fn new(uri: AMQPUri, name: &'static str, authorities: Option<String>) -> Self {
+        Self { uri, name, authorities, state: Mutex::default() }
     }
 
     /// Makes the connection live. While a failed attempt is fresh it fails at once.
@@ -160,8 +164,11 @@ impl Link {
     async fn connect(&self) -> Result<Live, Error> {
         let properties =
             ConnectionProperties::default().with_connection_name(self.name.to_owned().into());
+        let trust = OwnedTLSConfig { identity: None, cert_chain: self.authorities.clone() };
         let connecting = async {
-            let connection = Connection::connect_uri(self.uri.clone(), properties).await?;
+            let (uri, runtime) = (self.uri.clone(), default_runtime()?);
+            let connection =
+                Connection::connect_uri_with_config(uri, properties, trust, runtime).await?;
             let publisher = connection.create_channel().await?;
             publisher.confirm_select(ConfirmSelectOptions::default()).await?;
             Ok(Live { connection, publisher, declared: BTreeSet::new() })
@@ -238,7 +245,7 @@ mod tests {
     fn celerys_scheme_is_taken_and_the_password_stays_inside() {
         let uri = parse("pyamqp://guest:hunter2@rabbit:5672//").expect("a URI");
         assert_eq!(uri.authority.host, "rabbit");
-        let shown = format!("{:?}", Link::new(uri, "test"));
+        let shown = format!("{:?}", Link::new(uri, "test", None));
         assert!(!shown.contains("hunter2"), "{shown}");
         let text = parse("amqp://guest:hunter2@rabbit:nope").expect_err("a refusal").to_string();
         assert!(text.contains("amqp://") && !text.contains("hunter2"), "{text}");

@@ -61,9 +61,14 @@ impl RpcResults {
             )
         })?;
         let uri = link::parse(url)?;
+        let authorities = crate::tls::authorities(options.ca_file.as_deref())?;
+        if url.contains("amqps://") {
+            crate::tls::install_provider();
+        }
+        let link = |name| Arc::new(Link::new(uri.clone(), name, authorities.clone()));
         // Two connections: a publisher that the server blocks must not stop the consumers.
-        let publishing = Arc::new(Link::new(uri.clone(), "tradewind results: publish"));
-        let consuming = Arc::new(Link::new(uri, "tradewind results: consume"));
+        let publishing = link("tradewind results: publish");
+        let consuming = link("tradewind results: consume");
         let queue = ReplyQueue {
             link: Arc::clone(&consuming),
             name: Uuid::new_v4().to_string(),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::message::TaskMessage;
+use crate::{names, seal};
 
 use super::{BadMessage, inflate, msgpack, text};
 
@@ -22,6 +23,12 @@ pub(super) fn parse(message: &TaskMessage) -> Result<Value, BadMessage> {
         }
         "application/data" => {
             return Err(refused(content_type, "raw and signed (auth) bodies are not read here"));
+        }
+        names::CONTENT_TYPE_ENCRYPTED => {
+            return Err(BadMessage::new(
+                seal::KIND_ENCRYPTION,
+                "the body is encrypted, and this worker has no key; set [security] encryption_keys",
+            ));
         }
         _ => return Err(refused(content_type, "it is not known here")),
     };

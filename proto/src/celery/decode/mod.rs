@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::repr::{args_repr, kwargs_repr};
 use super::{Embed, Request, Signature};
 use crate::message::TaskMessage;
+use crate::names;
 pub use bad::BadMessage;
 use fields::Fields;
 pub(super) use fields::parse_time;
@@ -46,6 +47,8 @@ const OURS: &[&str] = &[
     "headers",
     "correlation_id",
     "redelivered",
+    // Of this message alone: a retry is signed again.
+    names::HEADER_SIGNATURE,
 ];
 
 impl Request {
