@@ -19,6 +19,8 @@ from fleet_app import app
 
 QUEUE = app.conf.task_default_queue
 IS_REDIS = app.conf.broker_url.startswith("redis")
+# How many of the later rounds have the messages that cost megabytes: a broker keeps them all in memory.
+HUGE_SHARE = 0.05
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
@@ -76,6 +78,10 @@ def bad(rng):
     yield "broken msgpack", message(b"\xc1\xff", None, "application/x-msgpack", "binary")
     yield "unknown compression", message(head=headers(compression="application/x-brotli"))
     yield "no zlib", message(b"\x00\x01", headers(compression="application/x-gzip"))
+
+
+def huge():
+    """Bad messages that cost megabytes each: some of them are enough."""
     bomb = zlib.compress(b"[" + b" " * 100_000_000)
     yield "zip bomb", message(bomb, headers(compression="application/x-gzip"))
     yield "huge body", message(text(args=["x" * 6_000_000]))
@@ -178,6 +184,8 @@ def main():
     while sent["bad"] < count:
         batch = [("bad", one) for _, one in bad(rng)] + [("odd", one) for _, one in odd(rng)]
         batch += raw(rng) if IS_REDIS else []
+        if sent["bad"] == 0 or rng.random() < HUGE_SHARE:
+            batch += [("bad", one) for _, one in huge()]
         batch += [("good", message()) for _ in range(len(batch))]
         rng.shuffle(batch)
         for group, one in batch:

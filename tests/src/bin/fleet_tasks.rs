@@ -73,7 +73,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let worker = FleetWorker::builder(Arc::clone(&broker), results)
         .tasks(tasks.clone())
         .name(setup.node.clone())
-        .queues([setup.queue.clone()])
+        .queues(setup.queue.split(',').map(str::to_owned))
         .concurrency(number("FLEET_CONCURRENCY", 8))
         .coordinator(Arc::clone(&coordinator))
         .build()?;

@@ -22,6 +22,7 @@ use super::report::stored;
 use super::run::{Item, Ran, run};
 use super::settle::{report, settle, settle_all};
 use super::state::Seen;
+use super::suspect;
 
 /// How long the starts of a task are remembered.
 const STARTS_TTL: Duration = Duration::from_secs(86_400);
@@ -117,7 +118,8 @@ fn item(
     let seen = Arc::new(Seen { request, queue, redelivered: delivery.redelivered, received });
     let serial = fleet.state.received(&seen);
     let delivery = Some(delivery);
-    Some(Item { delivery, seen, serial, task, ticket, places: Places::default(), counted: false })
+    let places = Places::default();
+    Some(Item { delivery, seen, serial, task, ticket, places, counted: false, suspect: None })
 }
 
 /// Whether it can start without asking anybody.
@@ -213,6 +215,11 @@ async fn redelivered(fleet: &Fleet, item: &mut Item) -> Result<Again, Refusal> {
         }
     }
     let Some(shared) = &fleet.coordinator else { return Ok(Again::Run) };
+    match shared.starts(&request.id).await {
+        Ok(starts) if starts.is_empty() => {}
+        // Its worker has died before while it ran: of this message, or of a neighbour.
+        _ => item.suspect = Some(suspect::alone(&fleet.suspects).await),
+    }
     match shared.count_start(&request.id, &fleet.name, STARTS_TTL).await {
         Ok(starts) if starts > fleet.settings.quarantine_after => {
             let who = shared.starts(&request.id).await.unwrap_or_default();

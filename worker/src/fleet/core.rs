@@ -62,6 +62,8 @@ pub(crate) struct Fleet {
     pub(crate) services: Arc<Services>,
     pub(crate) room: Room,
     pub(crate) tally: Arc<Tally>,
+    /// One at a time of those that may be poison.
+    pub(crate) suspects: Arc<Semaphore>,
     /// Batches, attempts and tasks under way.
     pub(crate) work: TaskTracker,
     /// Take nothing more.
@@ -100,6 +102,7 @@ impl Fleet {
             state: parts.state,
             settings: parts.settings,
             tally: Arc::default(),
+            suspects: Arc::new(Semaphore::new(1)),
             work: TaskTracker::new(),
             draining: CancellationToken::new(),
             cold: CancellationToken::new(),
