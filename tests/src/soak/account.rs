@@ -15,10 +15,12 @@ pub struct Letters {
     pub innocent: usize,
     /// Any other, or without a reason. None is right.
     pub other: usize,
+    /// Second letters of a message whose worker or link died between the letter and the ack; in no sum.
+    pub again: usize,
 }
 
 impl Letters {
-    /// All of them.
+    /// All of them, each message once.
     pub fn sum(self) -> usize {
         self.poison + self.unreadable + self.innocent + self.other
     }
@@ -98,7 +100,8 @@ impl fmt::Display for Account {
         writeln!(f, "failed       {:>9}", self.failed)?;
         write!(f, "quarantined  {:>9}   ", letters.sum())?;
         write!(f, "poison {}, unreadable {}, ", letters.poison, letters.unreadable)?;
-        writeln!(f, "healthy {}, other {}", letters.innocent, letters.other)?;
+        write!(f, "healthy {}, other {}; ", letters.innocent, letters.other)?;
+        writeln!(f, "twice {}", letters.again)?;
         writeln!(f, "lost         {:>9}   {}", self.lost, self.missing.join(" "))?;
         writeln!(f, "run twice    {:>9}   of the plain tasks", self.twice)?;
         writeln!(f, "killed       {:>9}   and {} by poison", self.kills, self.poisoned)?;

@@ -97,13 +97,17 @@ fn was_retried(stored: &StoredResult) -> bool {
 }
 
 async fn letters(client: &Client, queues: &Queues, poison: &BTreeSet<&str>) -> Letters {
-    let mut found = Letters::default();
+    let (mut found, mut seen) = (Letters::default(), BTreeSet::new());
     for queue in [&queues.main, &queues.ward] {
         let mut after = None::<String>;
         loop {
             let page = client.broker().dead_letters(queue, BATCH, after.as_deref()).await;
             let page = page.unwrap_or_default();
             for letter in &page {
+                if letter.task_id.as_ref().is_some_and(|id| !seen.insert(id.clone())) {
+                    found.again += 1;
+                    continue;
+                }
                 let known = letter.task_id.as_deref().is_some_and(|id| poison.contains(id));
                 match (letter.reason.as_str(), known) {
                     // With the evidence: who died of it.
