@@ -124,7 +124,8 @@ fn flower_shows_our_worker_as_it_shows_celerys() {
         assert_eq!(between(ours, "<th>", "</th>"), between(theirs, "<th>", "</th>"), "{tab}");
         let (ours, theirs) = (labels(ours), labels(theirs));
         // Tasks and queues have each worker's own names.
-        let lacks: Vec<_> = theirs.difference(&ours).collect();
+        // `Writes` counts what goes through the pipes of a prefork pool.
+        let lacks: Vec<_> = theirs.difference(&ours).filter(|label| *label != "Writes").collect();
         assert!(
             ["queues", "tasks", "limits"].contains(&tab) || lacks.is_empty(),
             "{tab}: {lacks:?}"
