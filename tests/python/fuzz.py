@@ -134,6 +134,10 @@ def raw(rng):
         yield "odd", json.dumps({name: v for name, v in good.items() if name != part})
         yield "odd", json.dumps({**good, part: rng.choice([1, [], None, "x"])})
     yield "odd", json.dumps({**good, "body": "no base64 !"})
+    # The name under which the message is reserved is its own.
+    for part in (b"\xff", b"!", b"|"):
+        before = b'"delivery_tag": "'
+        yield "odd", json.dumps(good).encode().replace(before, before + part)
     yield "odd", mutated(rng, json.dumps(good).encode())
 
 
