@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 /// The members of Celery's answer (kombu's `Connection.info`), which Flower shows; no password.
 pub fn broker_info(url: &str, connect_timeout_s: f64, heartbeat_s: u64) -> Value {
     let Ok(url) = Url::parse(url) else { return Value::Null };
+    let host = url.path().trim_start_matches('/').replace("%2f", "/").replace("%2F", "/");
+    let usual = if url.scheme().starts_with("redis") { "0" } else { "/" };
+    let host = if host.is_empty() { usual.to_owned() } else { host };
     json!({
         "hostname": url.host_str(),
         "userid": Some(url.username()).filter(|name| !name.is_empty()),
-        "virtual_host": url.path().trim_start_matches('/'),
+        "virtual_host": host,
         "port": url.port(),
         "insist": false,
         "ssl": matches!(url.scheme(), "rediss" | "amqps"),
@@ -36,6 +39,8 @@ mod tests {
         assert_eq!((&info["virtual_host"], &info["port"]), (&"shop".into(), &5671.into()));
         assert_eq!((&info["ssl"], &info["heartbeat"]), (&true.into(), &10.into()));
         assert!(!info.to_string().contains("hunter2"));
+        assert_eq!(broker_info("amqp://host/%2f", 1.0, 1)["virtual_host"], "/");
+        assert_eq!(broker_info("redis://host", 1.0, 1)["virtual_host"], "0");
         assert!(broker_info("no URL", 1.0, 1).is_null());
     }
 }
