@@ -109,9 +109,12 @@ pub struct Rates {
 /// # Panics
 /// When a queue is not emptied.
 pub async fn rates(mixed: &Setting, good: &Setting, seed: u64, count: usize) -> Rates {
+    let (to_mixed, to_good) = (client(mixed).await, client(good).await);
+    // No worker has made it yet, and AMQP drops what leads nowhere.
+    let queue = std::slice::from_ref(&mixed.queue);
+    to_mixed.broker().declare(queue).await.expect("a queue");
     let sent = Sent::send(mixed, seed, count);
     let all = sent.good.len() + sent.bad + sent.odd;
-    let (to_mixed, to_good) = (client(mixed).await, client(good).await);
     let mut left = all;
     while left > 0 {
         let some = left.min(PAGE);
