@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tradewind_services::{Redis, RedisOptions};
 use tradewind_tests::celery::{Setting, Version};
 use tradewind_tests::fleet::free_port;
@@ -113,6 +113,11 @@ fn flower_shows_our_worker_as_it_shows_celerys() {
     ] {
         assert!(metrics.contains(&line), "{line} in\n{metrics}");
     }
+    pages_are_alike(port, pairs, pairs_theirs);
+}
+
+/// Flower's pages of our worker and its tasks have what those of Celery's have.
+fn pages_are_alike(port: u16, pairs: &Map<String, Value>, pairs_theirs: &Map<String, Value>) {
     for page in ["/workers", "/tasks"] {
         let text = page_of(port, page);
         assert!(text.contains("Flower"), "{page}: {text}");
