@@ -78,7 +78,7 @@ async fn results(url: &str, broker: Option<&str>, tls: &Tls) {
     let items =
         tokio::time::timeout(SOON, inbox.next_batch(1)).await.expect("soon").expect("items");
     assert_eq!(items[0].body, b"outcome");
-    inbox.ack(&[items[0].tag.clone()]).await.expect("ack");
+    inbox.ack(std::slice::from_ref(&items[0].tag)).await.expect("ack");
     let refused = open_results(url, &wary, clock()).await;
     assert!(refused.is_err(), "an unknown authority was trusted");
 }
