@@ -141,7 +141,13 @@ impl Broker for RabbitBroker {
     fn capabilities(&self) -> Capabilities {
         let form = self.inner.form;
         let priorities = form.kind == QueueKind::Classic && form.max_priority.is_some();
-        Capabilities { durable: true, shared: true, priorities, zero_first: false }
+        Capabilities {
+            durable: true,
+            shared: true,
+            priorities,
+            zero_first: false,
+            takes_ahead: true,
+        }
     }
 
     async fn declare(&self, queues: &[String]) -> Result<(), Error> {

@@ -36,7 +36,9 @@ local function reserve(queue, key, raw)
   count = count + 1
   local tag
   if string.sub(raw, 1, 1) == '{' and string.sub(raw, -1) == '}' then
-    tag = string.match(raw, '.*"delivery_tag"%s*:%s*"([^"|]+)"')
+    -- The last one; a look at the end first spares reading a long message twice.
+    tag = string.match(string.sub(raw, -160), '.*"delivery_tag"%s*:%s*"([^"|]+)"')
+      or string.match(raw, '.*"delivery_tag"%s*:%s*"([^"|]+)"')
   end
   if tag then
     local value = '[' .. raw .. ',"",' .. ARGV[6 + queue] .. ']'

@@ -108,6 +108,15 @@ impl Fleet {
 }
 
 impl Fleet {
+    /// Most messages reserved and not settled, for so many slots. Where nothing is taken ahead, tasks whose
+    /// outcome is on its way need not keep the next ones from being taken.
+    pub(crate) fn prefetch(&self, slots: u16) -> u16 {
+        match self.broker.capabilities().takes_ahead {
+            true => slots,
+            false => slots.saturating_mul(u16::try_from(UNSENT_PER_SLOT).unwrap_or(u16::MAX)),
+        }
+    }
+
     /// Says how full the pool is.
     pub(crate) fn gauge(&self) {
         let pool = self.state.pool();

@@ -17,11 +17,17 @@ use super::{follow, places, publish, report};
 
 /// Reports many: their calls go out together, so that drivers can put them into few round trips.
 pub(crate) async fn settle_all(fleet: &Fleet, all: Vec<Ran>) {
-    join_all(all.into_iter().map(|ran| settle(fleet, ran))).await;
+    join_all(all.into_iter().map(|ran| settle_one(fleet, ran))).await;
+    fleet.gauge();
 }
 
 /// Reports one.
 pub(crate) async fn settle(fleet: &Fleet, ran: Ran) {
+    settle_one(fleet, ran).await;
+    fleet.gauge();
+}
+
+async fn settle_one(fleet: &Fleet, ran: Ran) {
     let Ran { item, ending, runtime, children, repeated } = ran;
     let Item { mut delivery, seen, serial, task, ticket, places: mut held, counted } = item;
     let request = &seen.request;
@@ -70,7 +76,6 @@ pub(crate) async fn settle(fleet: &Fleet, ran: Ran) {
         fleet.state.emit_some(&seen, || happened(&ending, runtime));
     }
     drop(ticket.unsent);
-    fleet.gauge();
 }
 
 enum Settled {
