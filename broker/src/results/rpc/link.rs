@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::Error;
+use crate::rabbitmq::publish::Turn;
 
 pub(super) const SERVICE: &str = "RabbitMQ";
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -32,6 +33,7 @@ pub(super) struct Link {
     uri: AMQPUri,
     name: &'static str,
     state: Mutex<State>,
+    pub(super) turn: Turn,
 }
 
 #[derive(Default)]
@@ -125,7 +127,7 @@ pub(super) fn short(what: &str, text: &str) -> Result<lapin::types::ShortString,
 
 impl Link {
     pub(super) fn new(uri: AMQPUri, name: &'static str) -> Self {
-        Self { uri, name, state: Mutex::default() }
+        Self { uri, name, state: Mutex::default(), turn: Turn::default() }
     }
 
     /// Makes the connection live. While a failed attempt is fresh it fails at once.
