@@ -4,6 +4,7 @@
 //! reply queues. Driver types never leave their folder. Nothing here knows what a task is for.
 
 pub mod bare;
+mod canary;
 pub mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -25,6 +26,7 @@ mod routing;
 mod slots;
 pub mod trace;
 
+pub use canary::Canary;
 pub use client::{Client, ClientError, ClientOptions, Route, Routes, TaskCall, TaskHandle};
 pub use control::{BusOptions, ControlBus, EventStream, Mailbox, MemoryBus, Reply, open_bus};
 pub use coordination::{Coordinator, open_coordinator};

@@ -62,13 +62,13 @@ impl Default for BrokerOptions {
             hold_lease_ms: 60_000,
             native_delayed_delivery: false,
             ca_file: None,
-            heartbeat_s: 10,
+            heartbeat_s: 3,
             global_keyprefix: String::new(),
             priority_steps: vec![0, 3, 6, 9],
             lease_ms: 10_000,
             poll_max_ms: 20,
             connect_timeout_ms: 4_000,
-            response_timeout_ms: 10_000,
+            response_timeout_ms: 5_000,
         }
     }
 }

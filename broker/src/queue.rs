@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tradewind_proto::Timestamp;
 use tradewind_proto::message::TaskMessage;
 
-use crate::{DeadLetter, Delivery, Error, QueueBinding, Selection};
+use crate::{Canary, DeadLetter, Delivery, Error, QueueBinding, Selection};
 
 /// How RabbitMQ keeps a queue; other drivers ignore it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +161,11 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// because it may be configured without persistence). Publishers then publish again.
     async fn incarnation(&self) -> Result<String, Error>;
 
+    /// What proves that messages can be consumed; none where that cannot fail (memory).
+    fn canary(&self) -> Option<Box<dyn Canary>> {
+        None
+    }
+
     /// Whether the server answers now.
     async fn health(&self) -> Result<(), Error>;
 
@@ -190,6 +195,12 @@ pub trait Consumer: fmt::Debug + Send {
     async fn cancel_queue(&mut self, queue: &str) -> Result<(), Error> {
         let _ = queue;
         Err(Error::Unsupported { driver: "this driver's consumer", what: "cancel queues" })
+    }
+
+    /// Whether it is subscribed as far as it knows; false after a loss until it takes again. A link that
+    /// fell silent is noticed by a [`Canary`].
+    fn live(&self) -> bool {
+        true
     }
 
     /// The queues that it takes from, in the order of their adding.

@@ -4,7 +4,7 @@ import uuid
 
 from celery import chain, chord, group
 from celery.exceptions import ChordError
-from celery.result import GroupResult
+from celery.result import GroupResult, result_from_tuple
 
 import fleet_app as tasks
 from checks_tasks import WAIT, raising, same, until
@@ -87,6 +87,13 @@ def checks(app):
         # the worker that sent it.
         del found["link_and_children"], found["immutable_link"]
         return found
+
+    @check
+    def chunks_by_name():
+        call = {"task": tasks.add.s(), "it": [[n, n] for n in range(5)], "n": 2}
+        group_tuple = app.send_task("celery.chunks", kwargs=call).get(timeout=WAIT)
+        sent = result_from_tuple(group_tuple, app=app)
+        same(sent.get(timeout=WAIT), [[0, 2], [4, 6], [8]])
 
     @check
     def group_is_saved_and_restored():

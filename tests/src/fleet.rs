@@ -66,9 +66,23 @@ impl Role {
 
     /// SIGTERM, and waits for the end; the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
+        self.ask_to_end();
+        self.child.wait().expect("wait").code()
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_end(&self) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("pid"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signal");
-        self.child.wait().expect("wait").code()
+    }
+
+    /// Waits for its end; the exit code.
+    ///
+    /// # Panics
+    /// When the limit passes; the message has its log.
+    pub fn ended(&mut self, limit: Duration) -> Option<i32> {
+        let what = format!("{} to end", self.name);
+        until(&what, limit, || self.child.try_wait().expect("wait")).code()
     }
 
     /// Whether it still runs.

@@ -71,6 +71,7 @@ const STORED: &[&str] = &[
     "immutable_link",
     "link_and_children",
     "progress_is_a_state",
+    "chunks_by_name",
     "group_is_saved_and_restored",
     "chord_of_ten",
     "chord_of_one",

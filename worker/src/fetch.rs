@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tradewind_broker::{Consumer, Delivery, Error};
 
+use crate::canary::Proof;
 use crate::fleet::Consuming;
 use crate::fleet::core::{Fleet, Ticket};
 
@@ -28,13 +28,13 @@ pub(crate) type Sink =
 pub(crate) async fn fetch(
     fleet: Arc<Fleet>,
     mut consumer: Box<dyn Consumer>,
-    ready: watch::Sender<bool>,
+    mut proof: Proof,
     sink: Sink,
 ) {
     let mut delay = ERROR_DELAY_MIN;
     let mut wanted = fleet.state.watch_consuming();
     let mut now = wanted.borrow_and_update().clone();
-    ready.send_replace(true);
+    proof.taking.send_replace(true);
     loop {
         let next = tokio::select! {
             biased;
@@ -47,6 +47,11 @@ pub(crate) async fn fetch(
                 // The state lives as long as the worker.
                 Err(_) => break,
             },
+            Some(question) = proof.questions.recv() => {
+                // Nobody waits for an answer that comes too late.
+                let _late = question.send(consumer.live());
+                continue;
+            }
             next = take(&fleet, consumer.as_mut()) => next,
         };
         match next {
@@ -67,7 +72,7 @@ pub(crate) async fn fetch(
             }
         }
     }
-    ready.send_replace(false);
+    proof.taking.send_replace(false);
     if let Err(error) = consumer.close().await {
         tracing::warn!(%error, "closing the consumer failed; its messages come back by themselves");
     }

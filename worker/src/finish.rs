@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tradewind_broker::Error;
 use tradewind_proto::AttemptId;
 
 use crate::core::{Core, Tally};
+use crate::fleet::pool::Place;
 
 /// Most outcomes of one send.
 const BATCH_MAX: usize = 256;
@@ -27,7 +28,7 @@ pub(crate) struct Finished {
     pub(crate) inbox: String,
     pub(crate) body: Vec<u8>,
     /// Makes room for new work once the outcome is safe.
-    pub(crate) unsent: OwnedSemaphorePermit,
+    pub(crate) unsent: Place,
 }
 
 /// Runs until `stop`, and then until everything that was queued before it is sent.

@@ -8,6 +8,7 @@ mod api;
 mod attempts;
 mod batch;
 pub mod beat;
+mod canary;
 mod claim;
 mod core;
 mod error;

@@ -47,6 +47,9 @@ pub struct WorkerOptions {
     pub flush_seconds: u64,
     /// A fleet task whose workers died this often while it ran is dead-lettered. Default 3.
     pub quarantine_after: u32,
+    /// Seconds between two messages that the worker sends itself to prove that it consumes; its readiness
+    /// is then this proof. 0: readiness is that it began to take messages. Default 0. No effect on memory.
+    pub canary_seconds: u64,
     /// Run a guard process that kills what a dead worker leaves behind. Default true.
     pub guard: bool,
     /// The program whose `guard --instance <id>` is the guard. Default: the running program.
@@ -72,6 +75,7 @@ impl Default for WorkerOptions {
             result_ttl_seconds: 86_400,
             flush_seconds: 10,
             quarantine_after: 3,
+            canary_seconds: 0,
             guard: true,
             guard_program: None,
         }
@@ -107,6 +111,7 @@ impl WorkerOptions {
             ("python_start_timeout_seconds", self.python_start_timeout_seconds, 1..=3600),
             ("grace_seconds", self.grace_seconds, 0..=7 * 86_400),
             ("quarantine_after", u64::from(self.quarantine_after), 1..=1000),
+            ("canary_seconds", self.canary_seconds, 0..=3600),
             ("flush_seconds", self.flush_seconds, 0..=3600),
             ("result_ttl_seconds", self.result_ttl_seconds, 1..=366 * 86_400),
         ] {
@@ -123,8 +128,8 @@ impl WorkerOptions {
         self.name.replace("%h", hostname)
     }
 
-    pub(crate) fn slots(&self) -> usize {
-        usize::from(self.concurrency)
+    pub(crate) fn canary(&self) -> Option<Duration> {
+        (self.canary_seconds > 0).then(|| Duration::from_secs(self.canary_seconds))
     }
 
     pub(crate) fn heartbeat_interval(&self) -> Duration {

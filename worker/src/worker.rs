@@ -15,7 +15,6 @@ use tradewind_broker::{Broker, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds};
 
 use crate::attempts::{Attempts, Stop};
-use crate::batch;
 use crate::core::Core;
 use crate::fetch::fetch;
 use crate::finish::{Finished, finish};
@@ -27,7 +26,8 @@ use crate::logs::{LogHub, ship};
 use crate::metrics::Metrics;
 use crate::process::guard::scratch_folder;
 use crate::process::{Guard, sweep};
-use crate::{Error, ExecutionApi, Runtimes, WorkerOptions};
+use crate::{CONCURRENCY_MAX, Error, ExecutionApi, Runtimes, WorkerOptions};
+use crate::{batch, canary};
 
 /// How long killed attempts may take to be gone, beyond the kill grace.
 const KILL_MAX: Duration = Duration::from_secs(10);
@@ -169,8 +169,8 @@ impl Worker {
             .ok()
             .and_then(|name| name.into_string().ok())
             .unwrap_or_else(|| "localhost".to_owned());
-        // Never full: bounded by the room for unsent outcomes.
-        let (finished, outcomes) = mpsc::channel(options.slots() * 8);
+        // Never full: bounded by the pool's places for unsent outcomes, however far it grows.
+        let (finished, outcomes) = mpsc::channel(usize::from(CONCURRENCY_MAX) * 8);
         let name: Arc<str> = options.node_name(&hostname).into();
         let metrics = Arc::new(metrics);
         let state =
@@ -252,7 +252,8 @@ impl Worker {
         tracing::info!(worker = %core.name, instance = %core.instance, queues = ?core.options.queues, slots = core.options.concurrency, "worker is ready");
         let of_batch = Arc::clone(&core);
         let sink = Box::new(move |batch| batch::work_off(Arc::clone(&of_batch), batch).boxed());
-        let mut fetching = tokio::spawn(fetch(Arc::clone(&core.fleet), consumer, ready, sink));
+        let proof = canary::start(&core.fleet, core.options.canary(), ready);
+        let mut fetching = tokio::spawn(fetch(Arc::clone(&core.fleet), consumer, proof, sink));
         tokio::select! {
             biased;
             () = either(&shutdown, core.fleet.state.shutdown()) => {

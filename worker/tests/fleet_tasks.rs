@@ -12,6 +12,7 @@ use tradewind_broker::coordination::Revoked;
 use tradewind_proto::celery::Signature;
 use tradewind_worker::fleet::{
     Batch, Conflict, Context, KeyOf, Limit, RetryPolicy, StopReason, TaskError, Tasks, Unique,
+    stamp_key,
 };
 
 macro_rules! on_all {
@@ -43,6 +44,30 @@ on_all!(
     limits_hold,
     poison_is_quarantined,
 );
+
+/// Two workers together start no more per second than the fleet may.
+#[test]
+fn a_fleet_wide_rate_holds_for_two_workers() {
+    run(Kind::Redis, async |rig| {
+        let (task, mut tasks) = (rig.name("rated"), Tasks::default());
+        tasks.add(&task, async |_context, (): ()| Ok(()));
+        tasks.options(&task, |o| o.fleet_rate_limit = "10/s".parse().ok());
+        let workers = [rig.worker(tasks.clone()).await, rig.worker(tasks).await];
+        let begun = std::time::Instant::now();
+        let mut ids = Vec::new();
+        for _ in 0..12 {
+            ids.push(rig.send(call(&task)).await);
+        }
+        for id in &ids {
+            assert_eq!(rig.result(id).await.status, "SUCCESS");
+        }
+        // The first one is free; the others have a tenth of a second each, whoever runs them.
+        assert!(begun.elapsed() >= Duration::from_millis(1_090), "{:?}", begun.elapsed());
+        for worker in workers {
+            worker.stop().await;
+        }
+    });
+}
 
 fn run<R: Future<Output = ()>>(kind: Kind, case: impl Fn(Rig) -> R) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -110,6 +135,13 @@ mod cases {
         assert_eq!(ends(call("block").arg(1)).await.1, json!("unblocked"));
         let map = call("celery.starmap").kwarg("task", json!({"task": "add"}));
         assert_eq!(ends(map.kwarg("it", json!([[1, 2], [3, 4]]))).await.1, json!([3, 7]));
+
+        let chunks = call("celery.chunks").kwarg("task", json!({"task": "add"})).kwarg("n", 2);
+        let group = ends(chunks.kwarg("it", json!([[1, 2], [3, 4], [5, 6]]))).await.1;
+        let parts = group[1].as_array().expect("the parts of a group").clone();
+        let ids: Vec<&str> = parts.iter().filter_map(|part| part[0][0].as_str()).collect();
+        assert_eq!(rig.result(ids[0]).await.result, json!([3, 7]));
+        assert_eq!(rig.result(ids[1]).await.result, json!([11]));
 
         // Errbacks get the id of what failed, and callbacks what came out.
         let failing = call("fail").arg("no").option("task_id", rig.name("failed"));
@@ -185,6 +217,13 @@ mod cases {
             shared.revoke(&all, Duration::from_secs(60)).await.expect("revoked");
             let fleet = rig.run(call("for_ever").option("task_id", rig.name("fleet"))).await;
             assert_eq!(fleet.status, "REVOKED");
+            // Nor of the stamp, under which this one comes.
+            let tenant = rig.name("tenant");
+            let all = [Revoked { id: stamp_key("tenant", &tenant), terminate: false }];
+            shared.revoke(&all, Duration::from_secs(60)).await.expect("revoked");
+            let stamps = json!({"stamped_headers": ["tenant"], "stamps": {"tenant": [tenant]}});
+            let stamped = rig.run(call("for_ever").option("headers", stamps)).await;
+            assert_eq!(stamped.status, "REVOKED");
         }
         worker.stop().await;
     }

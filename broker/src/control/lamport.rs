@@ -15,6 +15,11 @@ impl Lamport {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// The highest value so far.
+    pub(super) fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Takes a value of somebody else into account.
     pub(super) fn adjust(&self, seen: u64) {
         self.0.fetch_max(seen.min(CLOCK_MAX), Ordering::Relaxed);
@@ -30,7 +35,7 @@ mod tests {
         let clock = Lamport::default();
         assert_eq!(clock.forward(), 1);
         clock.adjust(41);
-        assert_eq!(clock.forward(), 42);
+        assert_eq!((clock.now(), clock.forward()), (41, 42));
         clock.adjust(7);
         assert_eq!(clock.forward(), 43);
         clock.adjust(u64::MAX);

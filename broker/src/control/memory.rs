@@ -112,6 +112,10 @@ impl ControlBus for MemoryBus {
         "memory"
     }
 
+    fn clock(&self) -> u64 {
+        self.shared.lamport.now()
+    }
+
     async fn publish_events(&self, events: &[Event]) -> Result<(), Error> {
         let mut state = self.shared.open()?;
         state.monitors.retain(|buffer| buffer.strong_count() > 0);

@@ -52,6 +52,12 @@ pub trait ControlBus: fmt::Debug + Send + Sync + 'static {
     /// `memory`, `redis` or `rabbitmq`.
     fn kind(&self) -> &'static str;
 
+    /// The highest logical clock that was sent or seen with commands and replies; a node's events run ahead
+    /// of it, as in Celery, where both have one clock.
+    fn clock(&self) -> u64 {
+        0
+    }
+
     /// Publishes events that are complete (`hostname`, `clock`, `timestamp`, … set): one as an object under
     /// its routing key; several task events as a list under `task.multi`.
     async fn publish_events(&self, events: &[Event]) -> Result<(), Error>;

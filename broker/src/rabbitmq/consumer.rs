@@ -11,6 +11,7 @@ use lapin::Channel;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Inner;
@@ -37,6 +38,8 @@ pub(super) struct RabbitConsumer {
     buffer: BTreeMap<String, VecDeque<Delivery>>,
     chooser: Chooser,
     failures: u32,
+    /// Not before; kept, because callers cut waits off and begin again.
+    retry_at: Option<Instant>,
     closed: bool,
 }
 
@@ -96,6 +99,7 @@ impl RabbitConsumer {
             buffer,
             chooser,
             failures: 0,
+            retry_at: None,
             closed: false,
         }
     }
@@ -222,9 +226,9 @@ impl Consumer for RabbitConsumer {
             self.inner.stop.cancelled().await;
             return Err(Error::Closed);
         }
-        if self.failures > 0 {
-            let pause = RETRY_MIN.saturating_mul(1 << self.failures.min(8)).min(RETRY_MAX);
-            tokio::time::sleep(pause).await;
+        if let Some(at) = self.retry_at {
+            tokio::time::sleep_until(at).await;
+            self.retry_at = None;
         }
         let stop = self.inner.stop.clone();
         let result = tokio::select! {
@@ -236,6 +240,8 @@ impl Consumer for RabbitConsumer {
             Ok(_) => self.failures = 0,
             Err(_) => {
                 self.failures += 1;
+                let pause = RETRY_MIN.saturating_mul(1 << self.failures.min(8)).min(RETRY_MAX);
+                self.retry_at = Some(Instant::now() + pause);
                 self.forget_session();
             }
         }
@@ -287,6 +293,12 @@ impl Consumer for RabbitConsumer {
             // The next call subscribes anew, without it.
             Err(_) => Ok(()),
         }
+    }
+
+    fn live(&self) -> bool {
+        // A paused session has no subscriptions, and needs none.
+        let live = self.session.as_ref().is_some_and(|session| session.settler.live());
+        live || self.queues.is_empty()
     }
 
     fn queues(&self) -> Vec<String> {

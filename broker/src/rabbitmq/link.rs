@@ -125,8 +125,21 @@ impl Link {
         }
     }
 
+    /// Drops a connection that does not answer. The farewell may take its time: others connect anew.
+    pub(crate) async fn give_up(&self) {
+        let taken = self.connection.lock().await.take();
+        let limit = self.response_timeout;
+        if let Some(opened) = taken {
+            tokio::spawn(async move {
+                let farewell = opened.connection.close(REPLY_SUCCESS, "no answer".into());
+                let _broken = timeout(limit, farewell).await;
+            });
+        }
+    }
+
     pub(crate) async fn close(&self) {
-        if let Some(opened) = self.connection.lock().await.take() {
+        let taken = self.connection.lock().await.take();
+        if let Some(opened) = taken {
             // A connection that is broken already needs no farewell.
             let farewell = opened.connection.close(REPLY_SUCCESS, "closed".into());
             let _broken = timeout(self.response_timeout, farewell).await;

@@ -4,6 +4,7 @@
 //! One connection publishes, another consumes, so that a blocked publisher does not stop consumers.
 //! Reconnecting is our own work: lapin's recovery is off.
 
+mod canary;
 mod consumer;
 mod declare;
 mod delay;
@@ -32,8 +33,8 @@ use url::Url;
 use crate::limits::{check_outgoing, sent_at, stamp};
 use crate::order::Chooser;
 use crate::{
-    Broker, BrokerOptions, Capabilities, Consumer, DeadLetter, Error, Outgoing, QueueBinding,
-    QueueKind, QueueStats, Selection,
+    Broker, BrokerOptions, Canary, Capabilities, Consumer, DeadLetter, Error, Outgoing,
+    QueueBinding, QueueKind, QueueStats, Selection,
 };
 use consumer::RabbitConsumer;
 use declare::Form;
@@ -256,6 +257,10 @@ impl Broker for RabbitBroker {
     async fn incarnation(&self) -> Result<String, Error> {
         // Confirmed persistent messages in durable queues survive the server's restart.
         Ok("rabbitmq".to_owned())
+    }
+
+    fn canary(&self) -> Option<Box<dyn Canary>> {
+        Some(Box::new(canary::RabbitCanary::new(Arc::clone(&self.inner))))
     }
 
     async fn health(&self) -> Result<(), Error> {

@@ -67,7 +67,7 @@ impl Publisher {
     /// Gives up a channel that does not answer.
     async fn give_up(&self) {
         self.channel.lock().await.take();
-        self.link.close().await;
+        self.link.give_up().await;
     }
 
     /// Writes a message to the default exchange; its confirm is still to come.
@@ -153,6 +153,7 @@ impl Publisher {
     }
 
     pub(super) async fn close(&self) {
-        self.give_up().await;
+        self.channel.lock().await.take();
+        self.link.close().await;
     }
 }

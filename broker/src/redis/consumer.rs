@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::debug;
 use tradewind_proto::Timestamp;
 use uuid::Uuid;
@@ -26,6 +27,8 @@ const POP_MAX: usize = 256;
 const AHEAD_MIN: usize = 32;
 /// First pause of an idle consumer; doubles up to the option `poll_max_ms`.
 const POLL_MIN: Duration = Duration::from_millis(1);
+/// A call that takes longer says that nobody answers.
+const SILENT_MAX: Duration = Duration::from_secs(2);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -42,9 +45,13 @@ pub(super) struct RedisConsumer {
     name: String,
     pops: u64,
     fetch: Option<Fetch>,
+    /// When the call under way began.
+    asked: Instant,
     buffer: VecDeque<Delivery>,
     poll: Duration,
     retry: Duration,
+    /// The last call failed.
+    failed: bool,
     closed: bool,
 }
 
@@ -67,9 +74,11 @@ impl RedisConsumer {
             name,
             pops: 0,
             fetch: None,
+            asked: Instant::now(),
             buffer: VecDeque::new(),
             poll: POLL_MIN,
             retry: Duration::ZERO,
+            failed: false,
             closed: false,
         }
     }
@@ -95,6 +104,7 @@ impl RedisConsumer {
             name: format!("{}.{}", self.name, self.pops),
             max: max.min(POP_MAX),
         };
+        self.asked = Instant::now();
         self.fetch = Some(tokio::spawn(pop.run()));
     }
 
@@ -148,7 +158,9 @@ impl Consumer for RedisConsumer {
                 let free = self.slots.wait().await;
                 self.start_fetch(max.max(1).min(free));
             }
-            match self.finish_fetch().await {
+            let fetched = self.finish_fetch().await;
+            self.failed = fetched.is_err();
+            match fetched {
                 Ok(0) => {
                     let stop = self.inner.stop.clone();
                     tokio::select! {
@@ -200,6 +212,11 @@ impl Consumer for RedisConsumer {
             delivery.release().await?;
         }
         fetched.map(|_| ())
+    }
+
+    fn live(&self) -> bool {
+        let answered = self.fetch.is_none() || self.asked.elapsed() < SILENT_MAX;
+        answered && !self.failed
     }
 
     fn queues(&self) -> Vec<String> {

@@ -56,6 +56,11 @@ impl Keys {
         format!("{}tradewind:delayed:{queue}", self.prefix)
     }
 
+    /// The canary of one worker. Ours, and gone after a minute.
+    pub(super) fn canary(&self, id: &str) -> String {
+        format!("{}tradewind:canary:{id}", self.prefix)
+    }
+
     /// Channel that tells idle consumers of a queue to look. Channels have no database of their own.
     pub(super) fn wake(&self, queue: &str) -> String {
         format!("{}tradewind:wake:{}:{queue}", self.prefix, self.db)

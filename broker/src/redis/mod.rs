@@ -5,6 +5,7 @@
 //! a dead worker's messages come back in seconds and a long task is not delivered twice. Our own
 //! keys are under `tradewind:`: `leases`, `unreadable`, `delayed:<queue>`.
 
+mod canary;
 mod consumer;
 pub(crate) mod envelope;
 mod graves;
@@ -28,8 +29,8 @@ use url::Url;
 use crate::limits::{check_name, check_outgoing, check_queue, sent_at, stamp};
 use crate::order::Chooser;
 use crate::{
-    Broker, BrokerOptions, Capabilities, Consumer, DeadLetter, Error, Outgoing, QueueBinding,
-    QueueStats, Selection,
+    Broker, BrokerOptions, Canary, Capabilities, Consumer, DeadLetter, Error, Outgoing,
+    QueueBinding, QueueStats, Selection,
 };
 use consumer::RedisConsumer;
 use graves::Fate;
@@ -330,6 +331,10 @@ impl Broker for RedisBroker {
         let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:"));
         let run_id = run_id.ok_or_else(|| unavailable("INFO names no run_id"))?;
         Ok(format!("redis-{}", run_id.trim()))
+    }
+
+    fn canary(&self) -> Option<Box<dyn Canary>> {
+        Some(Box::new(canary::RedisCanary::new(Arc::clone(&self.inner))))
     }
 
     async fn health(&self) -> Result<(), Error> {

@@ -34,6 +34,7 @@ pub(crate) async fn make(context: &Context) -> Result<Option<Beat>, Failure> {
     let options = BeatOptions {
         default_queue: context.config.text("broker", "default_queue").to_owned(),
         entries: entries.into_iter().collect(),
+        ..BeatOptions::default()
     };
     let coordinator = context.coordinator().await?;
     let deps = BeatDeps {

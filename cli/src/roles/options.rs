@@ -66,6 +66,7 @@ pub(crate) fn worker(context: &Context) -> Result<WorkerOptions, Failure> {
         python: PathBuf::from(config.text("core", "python")),
         python_path: Some(context.python_path()?),
         grace_seconds: config.seconds("worker", "grace").as_secs(),
+        canary_seconds: number(context, "worker", "canary")?,
         quarantine_after: number(context, "worker", "quarantine_after")?,
         result_ttl_seconds: config.seconds("results", "ttl").as_secs().max(1),
         heartbeat_interval_ms: u64::try_from(heartbeat).unwrap_or(2000),
@@ -80,6 +81,7 @@ pub(crate) fn remote(context: &Context) -> RemoteOptions {
         events: config.bool("worker", "send_events"),
         control: config.bool("worker", "remote_control"),
         autoscale: config.range("worker", "autoscale").map(|(max, min)| Range { max, min }),
+        autoscale_keepalive_seconds: config.seconds("worker", "autoscale_keepalive").as_secs(),
         ..RemoteOptions::default()
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a worker can do its work: it consumes, and its broker answered a moment ago.
+//! Whether a worker can do its work: its canary came back a moment ago, and its broker answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,9 @@ impl Pulse {
             let pulse = pulse.clone();
             Box::pin(async move {
                 if !pulse.worker.is_ready() {
-                    return Err("not consuming".to_owned());
+                    return Err(
+                        "not consuming: its last message to itself did not come back".to_owned()
+                    );
                 }
                 let silent = pulse.last.borrow().elapsed();
                 if silent > FRESH {

@@ -22,6 +22,8 @@ struct State {
     mode: Mode,
     streams: Vec<TcpStream>,
     accepted: usize,
+    /// Connections up to this number are silent for ever.
+    lost: usize,
 }
 
 #[derive(Debug)]
@@ -49,7 +51,12 @@ impl Proxy {
             TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("binding the proxy's port"))?;
         let addr = listener.local_addr().map_err(Error::io("binding the proxy's port"))?;
         let link = Arc::new(Link {
-            state: Mutex::new(State { mode: Mode::Forward, streams: Vec::new(), accepted: 0 }),
+            state: Mutex::new(State {
+                mode: Mode::Forward,
+                streams: Vec::new(),
+                accepted: 0,
+                lost: 0,
+            }),
             changed: Condvar::new(),
             target: SocketAddr::from(([127, 0, 0, 1], target)),
         });
@@ -81,6 +88,15 @@ impl Proxy {
     /// Connections stay open but nothing passes, until [`Proxy::restore`].
     pub fn black_hole(&self) {
         self.link.set(Mode::BlackHole);
+    }
+
+    /// Connections so far stay open and nothing ever passes on them, as when a firewall forgets them; new
+    /// ones pass.
+    pub fn lose(&self) {
+        let mut state = self.link.lock();
+        state.lost = state.accepted;
+        drop(state);
+        self.link.set(Mode::Forward);
     }
 
     /// Forwards again; what a black hole held back passes on.
@@ -117,9 +133,12 @@ impl Link {
     }
 
     /// Waits while the link is a black hole; false when the connection must end.
-    fn pass(&self) -> bool {
+    fn pass(&self, number: usize) -> bool {
         let mut state = self.lock();
-        while state.mode == Mode::BlackHole {
+        let silent = |state: &State| {
+            state.mode == Mode::BlackHole || (state.mode == Mode::Forward && number <= state.lost)
+        };
+        while silent(&state) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.mode == Mode::Forward
@@ -146,16 +165,17 @@ fn join(client: TcpStream, link: &Arc<Link>) {
     let mut state = link.lock();
     state.streams.extend([client3, server3]);
     state.accepted += 1;
+    let number = state.accepted;
     drop(state);
     let (up, down) = (Arc::clone(link), Arc::clone(link));
-    std::thread::spawn(move || copy(client, server, &up));
-    std::thread::spawn(move || copy(server2, client2, &down));
+    std::thread::spawn(move || copy(client, server, number, &up));
+    std::thread::spawn(move || copy(server2, client2, number, &down));
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, link: &Link) {
+fn copy(mut from: TcpStream, mut to: TcpStream, number: usize, link: &Link) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if !link.pass() || to.write_all(&buffer[..count]).is_err() {
+        if !link.pass(number) || to.write_all(&buffer[..count]).is_err() {
             break;
         }
     }

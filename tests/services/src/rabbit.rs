@@ -34,6 +34,8 @@ pub struct Rabbit {
     url: String,
     tls_url: String,
     port: u16,
+    node: String,
+    epmd_port: u16,
 }
 
 impl Rabbit {
@@ -60,8 +62,8 @@ impl Rabbit {
         let tls_port = ports::free();
         write_config(dir.path(), port, tls_port, &options)?;
         let home = dir.path().to_path_buf();
-        let node = format!("tw{}@localhost", &uuid::Uuid::new_v4().simple().to_string()[..10]);
-        let dist_port = ports::free();
+        let own = format!("tw{}@localhost", &uuid::Uuid::new_v4().simple().to_string()[..10]);
+        let (dist_port, node) = (ports::free(), own.clone());
         let spec = Spec {
             name: "rabbitmq-server",
             command: Box::new(move || {
@@ -79,12 +81,37 @@ impl Rabbit {
         let server = Server::start(spec, dir)?;
         let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
         let tls_url = format!("amqps://guest:guest@127.0.0.1:{tls_port}/%2f");
-        Ok(Self { server, _epmd: epmd, url, tls_url, port })
+        Ok(Self { server, _epmd: epmd, url, tls_url, port, node: own, epmd_port })
     }
 
     /// URL for clients with TLS, if [`RabbitOptions::tls`] is set.
     pub fn tls_url(&self) -> &str {
         &self.tls_url
+    }
+
+    /// Runs `rabbitmqctl` on the node, as an operator does.
+    ///
+    /// # Errors
+    /// When it is missing or refuses.
+    pub fn ctl(&self, args: &[&str]) -> Result<(), Error> {
+        let folders = ["/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin"];
+        let program = find("rabbitmqctl", &folders, "rabbitmq-server")?;
+        let home = self.server.dir();
+        let mut command = Command::new(program);
+        command
+            .env("HOME", home)
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            .env("RABBITMQ_NODENAME", &self.node)
+            .env("RABBITMQ_CONF_ENV_FILE", home.join("rabbitmq-env.conf"))
+            .env_remove("ERL_CRASH_DUMP")
+            .args(args);
+        let output = command.output().map_err(Error::io("running rabbitmqctl"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(Error::Helper { program: "rabbitmqctl", output: format!("{args:?}: {said}") })
     }
 
     /// Its port.

@@ -82,13 +82,16 @@ pub struct BeatEntry {
 pub struct BeatOptions {
     /// Queue of entries that name none. Default `default`.
     pub default_queue: String,
+    /// Milliseconds after which another beat sends the tick of one that died over it. Default 20000.
+    pub lease_ms: u64,
     /// Entries by name.
     pub entries: BTreeMap<String, BeatEntry>,
 }
 
 impl Default for BeatOptions {
     fn default() -> Self {
-        Self { default_queue: DEFAULT_QUEUE.to_owned(), entries: BTreeMap::new() }
+        let default_queue = DEFAULT_QUEUE.to_owned();
+        Self { default_queue, lease_ms: 20_000, entries: BTreeMap::new() }
     }
 }
 

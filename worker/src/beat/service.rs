@@ -1,4 +1,5 @@
-//! The service: one timer per entry, a claim per tick, and a message for each claimed one.
+//! The service: one timer per entry, a lease per tick, a message for each tick, and then the note that it
+//! was sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tradewind_broker::{Broker, Coordinator};
 use tradewind_engine::timetable::Ticks;
 use tradewind_proto::clock::{SharedClock, SharedIds, from_micros, to_micros};
+use tradewind_proto::sign::sha256_hex;
 
 use super::due::{Due, next_due};
 use super::{BeatEntry, BeatError, BeatOptions};
@@ -20,6 +22,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// Pauses between attempts while the coordinator or the broker is away.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Shortest lease of an entry.
+const LEASE_MIN: Duration = Duration::from_millis(100);
 /// Longest time for a question to the coordinator or a publication.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
@@ -32,7 +36,7 @@ pub struct BeatDeps {
     pub coordinator: Arc<dyn Coordinator>,
     /// Wall time.
     pub clock: SharedClock,
-    /// Ids of tasks.
+    /// Names of beats.
     pub ids: SharedIds,
 }
 
@@ -62,7 +66,7 @@ impl BeatHandle {
         self.0.sent.load(Ordering::Relaxed)
     }
 
-    /// Ticks that this beat had claimed and could not send before the next one, or before its end.
+    /// Ticks that this beat could not send before the next one was due, or before its end.
     pub fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
     }
@@ -110,6 +114,8 @@ impl Beat {
                 entry,
                 ticks,
                 queue,
+                holder: self.deps.ids.next().to_string(),
+                lease: Duration::from_millis(self.options.lease_ms).max(LEASE_MIN),
                 since,
                 deps: self.deps.clone(),
                 counts: Arc::clone(&self.counts),
@@ -131,6 +137,9 @@ struct Timer {
     entry: BeatEntry,
     ticks: Ticks,
     queue: String,
+    /// Names this beat to others.
+    holder: String,
+    lease: Duration,
     since: Timestamp,
     deps: BeatDeps,
     counts: Arc<Counts>,
@@ -139,7 +148,7 @@ struct Timer {
 impl Timer {
     /// Runs until `shutdown`. A tick that was claimed by then is sent.
     async fn run(self, shutdown: CancellationToken) {
-        let Some(mut last) = shutdown.run_until_cancelled(self.last()).await else { return };
+        let Some(mut last) = shutdown.run_until_cancelled(self.first()).await else { return };
         while !shutdown.is_cancelled() {
             let now = self.deps.clock.now();
             match next_due(&self.ticks, last, self.since, now) {
@@ -151,16 +160,51 @@ impl Timer {
                     let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
                     shutdown.run_until_cancelled(sleep(wait.min(SLEEP_MAX))).await;
                 }
-                Due::Now(tick) if self.claim(last, tick).await => {
-                    self.send(tick, &shutdown).await;
-                    last = Some(tick);
+                Due::Now(tick) => {
+                    let turn = self.turn(last, tick, &shutdown);
+                    match turn.await {
+                        Some(known) => last = known,
+                        None => return,
+                    }
                 }
-                // Another beat was first.
-                Due::Now(_) => match shutdown.run_until_cancelled(self.last()).await {
-                    Some(known) => last = known,
-                    None => return,
-                },
             }
+        }
+    }
+
+    /// Sends a tick, if it is this beat's turn; the last tick that is known then, none at the end. Whoever
+    /// holds the entry's lease sends; the tick counts as sent only afterwards. A beat that dies in between
+    /// leaves the tick to whoever gets the lease next, and at worst it is sent again under the same id.
+    async fn turn(
+        &self,
+        last: Option<Timestamp>,
+        tick: Timestamp,
+        shutdown: &CancellationToken,
+    ) -> Option<Option<Timestamp>> {
+        if !self.lease().await {
+            shutdown.run_until_cancelled(sleep(PAUSE_MIN)).await?;
+            return shutdown.run_until_cancelled(self.last()).await;
+        }
+        let known = shutdown.run_until_cancelled(self.last()).await;
+        let sent = known == Some(last) && self.send(tick, shutdown).await;
+        if sent {
+            self.confirm(last, tick, shutdown).await;
+        }
+        let release = self.deps.coordinator.release_unique(&self.key, &self.holder);
+        if !matches!(timeout(ANSWER_MAX, release).await, Ok(Ok(()))) {
+            tracing::debug!(entry = self.name, "the lease of a periodic task ends by itself");
+        }
+        if sent { Some(Some(tick)) } else { known }
+    }
+
+    /// The last tick that anybody has sent. An entry that nobody has ever seen is due from now on, for all
+    /// beats and after restarts too.
+    async fn first(&self) -> Option<Timestamp> {
+        match self.last().await {
+            None => {
+                self.advance(None, self.since).await;
+                self.last().await
+            }
+            known => known,
         }
     }
 
@@ -183,24 +227,55 @@ impl Timer {
         }
     }
 
-    /// Whether this beat is to send a tick. An answer that was lost counts as no: the tick may then be lost
-    /// with it, but is never sent twice.
-    async fn claim(&self, last: Option<Timestamp>, tick: Timestamp) -> bool {
-        let claim = self.deps.coordinator.advance(&self.key, last.map(to_micros), to_micros(tick));
+    /// Whether it is this beat's turn; renews what it holds already.
+    async fn lease(&self) -> bool {
+        let coordinator = &self.deps.coordinator;
+        let claim = coordinator.claim_unique(&self.key, &self.holder, self.lease);
         match timeout(ANSWER_MAX, claim).await {
-            Ok(Ok(claimed)) => claimed,
+            Ok(Ok(holder)) => holder.is_none(),
             Ok(Err(error)) => {
                 tracing::warn!(%error, entry = self.name, "a tick could not be claimed");
-                sleep(PAUSE_MIN).await;
                 false
             }
             Err(_) => false,
         }
     }
 
-    /// Publishes until it succeeds or the next tick has come, which would make a burst of two.
-    async fn send(&self, tick: Timestamp, shutdown: &CancellationToken) {
-        let id = self.deps.ids.next().to_string();
+    /// Moves the last sent tick; none: not known whether it was moved.
+    async fn advance(&self, last: Option<Timestamp>, tick: Timestamp) -> Option<bool> {
+        let advance =
+            self.deps.coordinator.advance(&self.key, last.map(to_micros), to_micros(tick));
+        match timeout(ANSWER_MAX, advance).await {
+            Ok(Ok(moved)) => Some(moved),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, entry = self.name, "a sent tick cannot be noted now");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Notes that a tick was sent, at least tries once.
+    async fn confirm(
+        &self,
+        last: Option<Timestamp>,
+        tick: Timestamp,
+        shutdown: &CancellationToken,
+    ) {
+        let mut pause = PAUSE_MIN;
+        while self.advance(last, tick).await.is_none() {
+            if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
+                tracing::warn!(entry = self.name, %tick, "a sent tick is not noted; another beat may send it again, under the same id");
+                return;
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Publishes until it succeeds or the next tick has come, which would make a burst of two. Whether it
+    /// succeeded.
+    async fn send(&self, tick: Timestamp, shutdown: &CancellationToken) -> bool {
+        let id = tick_id(&self.name, tick);
         let message = self.entry.request(id.clone(), tick).to_message();
         let mut pause = PAUSE_MIN;
         loop {
@@ -209,7 +284,7 @@ impl Timer {
                 Ok(Ok(())) => {
                     tracing::info!(entry = self.name, id, task = self.entry.task, %tick, "a periodic task was sent");
                     self.counts.sent.fetch_add(1, Ordering::Relaxed);
-                    return;
+                    return true;
                 }
                 Ok(Err(tradewind_broker::Error::Unroutable { .. })) => {
                     // Nobody has consumed the queue yet.
@@ -225,11 +300,18 @@ impl Timer {
             if next.is_some_and(|next| next <= self.deps.clock.now()) || shutdown.is_cancelled() {
                 self.counts.lost.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(entry = self.name, reason, %tick, "a tick of a periodic task was not sent");
-                return;
+                return false;
             }
             tracing::warn!(entry = self.name, reason, "a periodic task cannot be sent now");
             shutdown.run_until_cancelled(sleep(pause)).await;
             pause = (pause * 2).min(PAUSE_MAX);
+            self.lease().await;
         }
     }
+}
+
+/// The id of the task of a tick: the same whoever sends it, so that a second one is seen as such.
+fn tick_id(entry: &str, tick: Timestamp) -> String {
+    let hash = sha256_hex(format!("beat {entry} {}", to_micros(tick)).as_bytes());
+    uuid::Uuid::try_parse(&hash[..32]).unwrap_or_default().to_string()
 }

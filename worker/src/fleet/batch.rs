@@ -19,6 +19,7 @@ use super::error::Failure;
 use super::places::{self, Admission, Places};
 use super::registry::Tasks;
 use super::report::stored;
+use super::revoked::stamp_keys;
 use super::run::{Item, Ran, run};
 use super::settle::{report, settle, settle_all};
 use super::state::Seen;
@@ -245,14 +246,24 @@ fn unrun(item: Item, ending: Ending) -> Ran {
 
 /// Which are revoked: by this worker's memory, or by the fleet's.
 async fn revoked(fleet: &Fleet, items: &[Item]) -> Vec<bool> {
-    let local = items.iter().map(|item| fleet.state.is_revoked(&item.seen.request.id));
-    let mut revoked: Vec<bool> = local.collect();
+    let mut keys: Vec<String> = items.iter().map(|item| item.seen.request.id.clone()).collect();
+    // Hardly any request has stamps; they are looked up behind the ids.
+    let mut of: Vec<usize> = (0..items.len()).collect();
+    for (place, item) in items.iter().enumerate() {
+        for stamp in stamp_keys(&item.seen.request) {
+            keys.push(stamp);
+            of.push(place);
+        }
+    }
+    let mut revoked = vec![false; items.len()];
+    for (key, place) in keys.iter().zip(&of) {
+        revoked[*place] |= fleet.state.is_revoked(key);
+    }
     if let Some(shared) = &fleet.coordinator
         && !items.is_empty()
     {
-        let ids: Vec<String> = items.iter().map(|item| item.seen.request.id.clone()).collect();
-        match shared.are_revoked(&ids).await {
-            Ok(known) => revoked.iter_mut().zip(known).for_each(|(own, fleet)| *own |= fleet),
+        match shared.are_revoked(&keys).await {
+            Ok(known) => of.iter().zip(known).for_each(|(place, told)| revoked[*place] |= told),
             Err(error) => tracing::warn!(%error, "revoked tasks of the fleet are not known now"),
         }
     }

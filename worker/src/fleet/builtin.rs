@@ -13,6 +13,9 @@ use super::state::Seen;
 /// Most items of one `celery.map`.
 const MAP_MAX: usize = 100_000;
 
+/// Most chunks of one `celery.chunks`.
+const CHUNKS_MAX: usize = 10_000;
+
 pub(crate) fn register(tasks: &mut Tasks) {
     tasks.add("celery.ping", async |_context, (): ()| Ok("pong"));
     tasks.add_raw("celery.accumulate", |context| {
@@ -20,6 +23,7 @@ pub(crate) fn register(tasks: &mut Tasks) {
     });
     tasks.add_raw("celery.map", |context| map(context, false).boxed());
     tasks.add_raw("celery.starmap", |context| map(context, true).boxed());
+    tasks.add_raw("celery.chunks", |context| chunks(context).boxed());
     tasks.add("celery.backend_cleanup", async |context: Context, (): ()| {
         if let Some(results) = &context.services().results {
             results.sweep().await?;
@@ -87,6 +91,33 @@ async fn map(context: Context, star: bool) -> Outcome {
         results.push(registered.call(context.stand_in(seen)).await?);
     }
     Ok(Value::Array(results))
+}
+
+#[derive(Deserialize)]
+struct ChunksArgs {
+    task: Value,
+    it: Vec<Value>,
+    n: usize,
+}
+
+/// `celery.chunks(task, it, n)`: sends a group of `celery.starmap`, each with at most `n` items, and returns
+/// the group's result tuple.
+async fn chunks(context: Context) -> Outcome {
+    let request = context.request();
+    let ChunksArgs { task, it, n } = super::args::read(&request.args, &request.kwargs)
+        .map_err(|error| TaskError::fail("TypeError", error.0))?;
+    let parts = it.chunks(n.max(1));
+    if n == 0 || it.is_empty() || parts.len() > CHUNKS_MAX {
+        let found = format!("{} items in chunks of {n}", it.len());
+        let text =
+            format!("{found}: use at least one item, n >= 1, and at most {CHUNKS_MAX} chunks");
+        return Err(TaskError::fail("ValueError", text));
+    }
+    let part = |items: &[Value]| {
+        Signature::new("celery.starmap").kwarg("task", task.clone()).kwarg("it", json!(items))
+    };
+    let group = Signature::group(parts.map(part));
+    Ok(json!(context.send(group).await?.to_value()))
 }
 
 pub(super) fn not_registered(task: &str) -> super::error::Failure {

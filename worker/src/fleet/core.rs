@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tradewind_broker::client::Client;
@@ -13,13 +12,10 @@ use tradewind_broker::{Broker, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds};
 
 use super::context::Services;
-use super::pool::{Pool, Slot};
+use super::pool::{Place, Pool, Slot};
 use super::registry::Tasks;
 use super::state::FleetState;
 use crate::metrics::Metrics;
-
-/// Ended attempts and tasks whose outcome is not safe yet, as a multiple of the slots.
-const UNSENT_PER_SLOT: usize = 4;
 
 /// What a fleet half is made of.
 pub(crate) struct Parts {
@@ -144,7 +140,6 @@ impl Tally {
 #[derive(Debug)]
 pub(crate) struct Room {
     pool: Arc<Pool>,
-    unsent: Arc<Semaphore>,
 }
 
 /// The right to take one message.
@@ -153,25 +148,24 @@ pub(crate) struct Ticket {
     /// Given back when the process or handler has ended.
     pub(crate) slot: Slot,
     /// Given back when the outcome is sent.
-    pub(crate) unsent: OwnedSemaphorePermit,
+    pub(crate) unsent: Place,
 }
 
 impl Room {
     fn new(pool: Arc<Pool>) -> Self {
-        let unsent = Arc::new(Semaphore::new(pool.size().max(1) * UNSENT_PER_SLOT));
-        Self { pool, unsent }
+        Self { pool }
     }
 
     /// Waits for one ticket. Cancel-safe. `None` never happens while the worker lives.
     pub(crate) async fn one(&self) -> Option<Ticket> {
-        let unsent = Arc::clone(&self.unsent).acquire_owned().await.ok()?;
+        let unsent = self.pool.place().await?;
         let slot = self.pool.one().await?;
         Some(Ticket { slot, unsent })
     }
 
     /// One more ticket, if there is one now.
     pub(crate) fn another(&self) -> Option<Ticket> {
-        let unsent = Arc::clone(&self.unsent).try_acquire_owned().ok()?;
+        let unsent = self.pool.another_place()?;
         let slot = self.pool.another()?;
         Some(Ticket { slot, unsent })
     }

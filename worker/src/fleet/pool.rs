@@ -1,17 +1,19 @@
 //! Slots whose number can change while they are in use.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Tasks that run or whose outcome is not safe yet, as a multiple of the slots.
+const PLACES_PER_SLOT: usize = 4;
 
 /// A resizable set of slots. Growing takes effect at once, shrinking as slots become free.
 #[derive(Debug)]
 pub struct Pool {
-    slots: Arc<Semaphore>,
-    size: Mutex<usize>,
-    /// Slots in use that are to disappear.
-    debt: AtomicUsize,
+    slots: Permits,
+    /// For what runs or is to be reported; grows and shrinks with the slots.
+    places: Permits,
     busy: AtomicUsize,
 }
 
@@ -19,24 +21,29 @@ pub struct Pool {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pool: Arc<Pool>,
-    permit: Option<OwnedSemaphorePermit>,
+    _permit: Permit,
     occupied: bool,
+}
+
+/// The right to hold one task until its outcome is safe.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: Permit,
 }
 
 impl Pool {
     /// A pool of `size` slots.
     pub fn new(size: usize) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(size)),
-            size: Mutex::new(size),
-            debt: AtomicUsize::new(0),
+            slots: Permits::new(size),
+            places: Permits::new(size.max(1) * PLACES_PER_SLOT),
             busy: AtomicUsize::new(0),
         }
     }
 
     /// How many slots there are to be.
     pub fn size(&self) -> usize {
-        *self.size.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.slots.0.size()
     }
 
     /// Slots that something runs in. One that is only held ready for the next message is not busy.
@@ -47,40 +54,34 @@ impl Pool {
     /// Changes the number of slots; at least one stays.
     pub fn resize(&self, wanted: usize) {
         let wanted = wanted.max(1);
-        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
-        if wanted < *size {
-            let fewer = *size - wanted;
-            let gone = self.slots.forget_permits(fewer);
-            self.debt.fetch_add(fewer - gone, Ordering::SeqCst);
-        } else {
-            let mut more = wanted - *size;
-            while more > 0 && self.pay_debt() {
-                more -= 1;
-            }
-            self.slots.add_permits(more);
-        }
-        *size = wanted;
+        self.places.resize(wanted * PLACES_PER_SLOT);
+        self.slots.resize(wanted);
     }
 
     /// Waits for a slot. Cancel-safe. `None` never happens while the pool lives.
     pub(crate) async fn one(self: &Arc<Self>) -> Option<Slot> {
-        let permit = Arc::clone(&self.slots).acquire_owned().await.ok()?;
+        let permit = self.slots.one().await?;
         Some(self.slot(permit))
     }
 
     /// A slot, if one is free.
     pub(crate) fn another(self: &Arc<Self>) -> Option<Slot> {
-        let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        let permit = self.slots.another()?;
         Some(self.slot(permit))
     }
 
-    fn slot(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Slot {
-        Slot { pool: Arc::clone(self), permit: Some(permit), occupied: false }
+    /// Waits for a place. As [`Pool::one`].
+    pub(crate) async fn place(&self) -> Option<Place> {
+        Some(Place { _permit: self.places.one().await? })
     }
 
-    fn pay_debt(&self) -> bool {
-        let less = |debt: usize| debt.checked_sub(1);
-        self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+    /// A place, if one is free.
+    pub(crate) fn another_place(&self) -> Option<Place> {
+        Some(Place { _permit: self.places.another()? })
+    }
+
+    fn slot(self: &Arc<Self>, permit: Permit) -> Slot {
+        Slot { pool: Arc::clone(self), _permit: permit, occupied: false }
     }
 }
 
@@ -98,8 +99,75 @@ impl Drop for Slot {
         if self.occupied {
             self.pool.busy.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// A semaphore whose size can change while its permits are out.
+#[derive(Debug)]
+struct Permits(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    free: Arc<Semaphore>,
+    size: Mutex<usize>,
+    /// Permits in use that are to disappear.
+    debt: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Permit {
+    of: Arc<Counted>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Permits {
+    fn new(size: usize) -> Self {
+        let free = Arc::new(Semaphore::new(size));
+        Self(Arc::new(Counted { free, size: Mutex::new(size), debt: AtomicUsize::new(0) }))
+    }
+
+    fn resize(&self, wanted: usize) {
+        let mut size = self.0.size();
+        if wanted < *size {
+            let fewer = *size - wanted;
+            let gone = self.0.free.forget_permits(fewer);
+            self.0.debt.fetch_add(fewer - gone, Ordering::SeqCst);
+        } else {
+            let mut more = wanted - *size;
+            while more > 0 && self.0.pay_debt() {
+                more -= 1;
+            }
+            self.0.free.add_permits(more);
+        }
+        *size = wanted;
+    }
+
+    async fn one(&self) -> Option<Permit> {
+        let permit = Arc::clone(&self.0.free).acquire_owned().await.ok()?;
+        Some(Permit { of: Arc::clone(&self.0), permit: Some(permit) })
+    }
+
+    fn another(&self) -> Option<Permit> {
+        let permit = Arc::clone(&self.0.free).try_acquire_owned().ok()?;
+        Some(Permit { of: Arc::clone(&self.0), permit: Some(permit) })
+    }
+}
+
+impl Counted {
+    fn size(&self) -> MutexGuard<'_, usize> {
+        self.size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pay_debt(&self) -> bool {
+        let less = |debt: usize| debt.checked_sub(1);
+        self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
         if let Some(permit) = self.permit.take()
-            && self.pool.pay_debt()
+            && self.of.pay_debt()
         {
             permit.forget();
         }

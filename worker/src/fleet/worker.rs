@@ -17,6 +17,7 @@ use super::core::{Fleet, Parts, Settings};
 use super::registry::Tasks;
 use super::state::FleetState;
 use super::stop::StopReason;
+use crate::canary;
 use crate::fetch::fetch;
 use crate::metrics::Metrics;
 use crate::worker::either;
@@ -218,7 +219,8 @@ impl FleetWorker {
             async move { batch::work_off(&fleet, work).await }.boxed()
         });
         tracing::info!(worker = %fleet.name, queues = ?options.queues, slots = options.concurrency, "worker is ready");
-        let mut fetching = tokio::spawn(fetch(Arc::clone(&fleet), consumer, ready, sink));
+        let proof = canary::start(&fleet, options.canary(), ready);
+        let mut fetching = tokio::spawn(fetch(Arc::clone(&fleet), consumer, proof, sink));
         tokio::select! {
             biased;
             () = either(&shutdown, fleet.state.shutdown()) => {

@@ -10,7 +10,8 @@ use super::Range;
 use super::arguments::{Arguments, Refusal};
 use super::panel::Panel;
 use crate::CONCURRENCY_MAX;
-use crate::fleet::{Rate, View};
+use crate::fleet::Rate;
+use crate::fleet::revoked::{stamp_key, stamp_text, stamped};
 
 /// What is left to do after the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +87,7 @@ fn revoke(panel: &Panel, arguments: Arguments<'_>, terminate: bool) -> Result<An
     Ok((Some(value), Some(Effect::Revoke { ids, terminate })))
 }
 
-/// Revokes what is here with one of these stamps. Requests that come later are not seen by it.
+/// Revokes what has one of these stamps: what is here now, and what comes later, to any worker.
 fn revoke_by_stamps(panel: &Panel, arguments: Arguments<'_>) -> Result<Answer, Refusal> {
     let wanted = stamps(arguments)?;
     let terminate = arguments.flag("terminate");
@@ -96,11 +97,9 @@ fn revoke_by_stamps(panel: &Panel, arguments: Arguments<'_>) -> Result<Answer, R
     let (mut ids, mut active) = (BTreeSet::new(), BTreeMap::<&str, BTreeSet<&str>>::new());
     for view in views.iter().flatten() {
         for (header, values) in &wanted {
-            let matching: Vec<&str> = values
-                .iter()
-                .filter(|value| has_stamp(view, header, value))
-                .map(String::as_str)
-                .collect();
+            let has = stamped(&view.seen.request, header);
+            let matching: Vec<&str> =
+                values.iter().filter(|value| has.contains(value)).map(String::as_str).collect();
             if matching.is_empty() {
                 continue;
             }
@@ -109,6 +108,9 @@ fn revoke_by_stamps(panel: &Panel, arguments: Arguments<'_>) -> Result<Answer, R
                 active.entry(header).or_default().extend(matching);
             }
         }
+    }
+    for (header, values) in &wanted {
+        ids.extend(values.iter().map(|value| stamp_key(header, value)));
     }
     let ids: Vec<String> = ids.into_iter().collect();
     state.revoke(&ids, signal.map(|signal| signal as i32));
@@ -129,14 +131,14 @@ fn stamps(arguments: Arguments<'_>) -> Result<BTreeMap<String, Vec<String>>, Ref
         Value::Object(headers) => {
             for (header, value) in headers {
                 let values = match value {
-                    Value::Array(many) => many.iter().map(stamp).collect(),
-                    one => vec![stamp(one)],
+                    Value::Array(many) => many.iter().map(stamp_text).collect(),
+                    one => vec![stamp_text(one)],
                 };
                 wanted.insert(header.clone(), values);
             }
         }
         Value::Array(pairs) => {
-            for pair in pairs.iter().map(stamp) {
+            for pair in pairs.iter().map(stamp_text) {
                 let Some((header, value)) = pair.split_once('=') else {
                     return Err(Refusal::raised("IndexError", "list index out of range"));
                 };
@@ -151,22 +153,6 @@ fn stamps(arguments: Arguments<'_>) -> Result<BTreeMap<String, Vec<String>>, Ref
         }
     }
     Ok(wanted)
-}
-
-fn stamp(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-fn has_stamp(view: &View, header: &str, wanted: &str) -> bool {
-    let same = |value: &Value| stamp(value) == wanted;
-    match view.seen.request.headers.get("stamps").and_then(|stamps| stamps.get(header)) {
-        Some(Value::Array(many)) => many.iter().any(same),
-        Some(one) => same(one),
-        None => false,
-    }
 }
 
 fn rate_limit(panel: &Panel, arguments: Arguments<'_>) -> Result<Value, Refusal> {

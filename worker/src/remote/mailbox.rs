@@ -71,6 +71,8 @@ async fn read(desk: &Desk, mailbox: &mut dyn Mailbox) {
 
 async fn obey(desk: &Desk, request: ControlRequest) {
     tracing::debug!(method = request.method, "a command");
+    // The command's clock came with it: what happens from now on is later.
+    desk.panel.adjust(desk.bus.clock());
     desk.panel.tick();
     let (value, effect) = answer(&desk.panel, &request.method, &request.arguments);
     // First the effect that others wait for, then the answer: who reads the answer may rely on it here.

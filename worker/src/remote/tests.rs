@@ -13,7 +13,7 @@ use super::control::{Answer, Effect};
 use super::dispatch;
 use super::panel::Panel;
 use super::{Range, scrub};
-use crate::fleet::{FleetState, Seen, Stop, StopReason, Tasks};
+use crate::fleet::{FleetState, Seen, Stop, StopReason, Tasks, stamp_key};
 
 fn seen(id: &str) -> Arc<Seen> {
     let mut request = Request { args: vec![json!(2)], ..Request::new("proj.add", id) };
@@ -210,7 +210,14 @@ fn stamped_tasks_are_revoked_by_their_stamps() {
     );
     let text = "headers {'tenant': ['of-reserved', 'none']} flagged as revoked, but not terminated";
     assert_eq!(value, Some(json!({"ok": text})));
-    assert_eq!(effect, Some(Effect::Revoke { ids: vec!["reserved".to_owned()], terminate: false }));
+    // Beside what is here, the stamps themselves: for what comes later, here or elsewhere.
+    let stamps = ["of-reserved", "none"].map(|value| stamp_key("tenant", value));
+    let Some(Effect::Revoke { mut ids, terminate: false }) = effect else { panic!("{effect:?}") };
+    ids.sort();
+    let mut expected = [&stamps[..], &["reserved".to_owned()]].concat();
+    expected.sort();
+    assert_eq!(ids, expected);
+    assert!(panel.state.is_revoked(&stamps[1]) && !panel.state.revoked().contains(&stamps[1]));
     let terminate = json!({"headers": ["tenant=of-active"], "terminate": true});
     let value = ask(&panel, "revoke_by_stamped_headers", terminate);
     assert_eq!(value, json!({"ok": "headers {'tenant': ['of-active']} revoked"}));

@@ -103,6 +103,10 @@ impl ControlBus for RedisBus {
         "redis"
     }
 
+    fn clock(&self) -> u64 {
+        self.inner.lamport.now()
+    }
+
     async fn publish_events(&self, events: &[Event]) -> Result<(), Error> {
         self.inner.open()?;
         if events.is_empty() {
