@@ -12,7 +12,7 @@ use tradewind_broker::{Broker, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds};
 
 use super::context::Services;
-use super::pool::{Place, Pool, Slot};
+use super::pool::{PLACES_PER_SLOT, Place, Pool, Slot};
 use super::registry::Tasks;
 use super::state::FleetState;
 use crate::metrics::Metrics;
@@ -109,7 +109,7 @@ impl Fleet {
     pub(crate) fn prefetch(&self, slots: u16) -> u16 {
         match self.broker.capabilities().takes_ahead {
             true => slots,
-            false => slots.saturating_mul(u16::try_from(UNSENT_PER_SLOT).unwrap_or(u16::MAX)),
+            false => slots.saturating_mul(PLACES_PER_SLOT),
         }
     }
 
