@@ -13,7 +13,7 @@ use tradewind_broker::{
 use tradewind_proto::clock::{SharedClock, SystemClock};
 use tradewind_tests::fleet_tasks::tasks;
 use tradewind_worker::fleet::FleetWorker;
-use tradewind_worker::remote::{Remote, RemoteDeps, RemoteOptions};
+use tradewind_worker::remote::{Remote, RemoteDeps, RemoteOptions, broker_info};
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -73,7 +73,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let worker = FleetWorker::builder(Arc::clone(&broker), results)
         .tasks(tasks.clone())
         .name(setup.node.clone())
-        .queues([setup.queue.clone()])
+        .queues(setup.queue.split(',').map(str::to_owned))
         .concurrency(number("FLEET_CONCURRENCY", 8))
         .coordinator(Arc::clone(&coordinator))
         .build()?;
@@ -87,7 +87,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
             coordinator: Some(coordinator),
             broker,
             conf: json!({"broker_url": setup.broker, "task_default_queue": setup.queue}),
-            broker_info: json!({"transport": setup.broker.split(':').next()}),
+            broker_info: broker_info(&setup.broker, 4.0, 10),
             clock: Arc::clone(clock),
         },
     )?;

@@ -25,6 +25,7 @@ mod run;
 mod settle;
 mod state;
 mod stop;
+mod suspect;
 pub mod testing;
 mod worker;
 

@@ -29,7 +29,8 @@ pub(crate) async fn settle(fleet: &Fleet, ran: Ran) {
 
 async fn settle_one(fleet: &Fleet, ran: Ran) {
     let Ran { item, ending, runtime, children, repeated } = ran;
-    let Item { mut delivery, seen, serial, task, ticket, places: mut held, counted } = item;
+    let Item { mut delivery, seen, serial, task, ticket, places: mut held, counted, suspect } =
+        item;
     let request = &seen.request;
     // The handler has ended; its outcome alone holds a place now.
     drop(ticket.slot);
@@ -75,6 +76,8 @@ async fn settle_one(fleet: &Fleet, ran: Ran) {
     if !repeated {
         fleet.state.emit_some(&seen, || happened(&ending, runtime));
     }
+    // Until here a death of the worker would have been taken for its fault.
+    drop(suspect);
     drop(ticket.unsent);
 }
 
