@@ -1,6 +1,7 @@
-"""Reads the frames that an AMQP 0-9-1 client sends: methods with their arguments, and message properties.
+"""Reads the frames that an AMQP 0-9-1 client sends: methods and message properties.
 
-Values of tables keep the letter of their type, as `["I", 5]`: RabbitMQ compares types of queue arguments.
+Values of tables keep the letter of their type, as `["I", 5]`: RabbitMQ compares the types of
+queue arguments.
 """
 
 import struct
@@ -8,22 +9,55 @@ import struct
 HEADER = b"AMQP\x00\x00\x09\x01"
 METHOD_FRAME, PROPERTIES_FRAME = 1, 2
 
-# Name and arguments of each method that declares, binds, consumes or publishes; what is not here is passed over.
+# Name and arguments of each method that declares, binds, consumes or publishes.
 METHODS = {
-    (40, 10): ("exchange.declare", "H- s.exchange s.type *passive,durable,auto_delete,internal,nowait F.arguments"),
+    (40, 10): (
+        "exchange.declare",
+        "H- s.exchange s.type *passive,durable,auto_delete,internal,nowait F.arguments",
+    ),
     (40, 30): ("exchange.bind", "H- s.destination s.source s.routing_key *nowait F.arguments"),
-    (50, 10): ("queue.declare", "H- s.queue *passive,durable,exclusive,auto_delete,nowait F.arguments"),
+    (50, 10): (
+        "queue.declare",
+        "H- s.queue *passive,durable,exclusive,auto_delete,nowait F.arguments",
+    ),
     (50, 20): ("queue.bind", "H- s.queue s.exchange s.routing_key *nowait F.arguments"),
     (60, 10): ("basic.qos", "I.prefetch_size H.prefetch_count *global"),
-    (60, 20): ("basic.consume", "H- s.queue s.consumer_tag *no_local,no_ack,exclusive,nowait F.arguments"),
+    (60, 20): (
+        "basic.consume",
+        "H- s.queue s.consumer_tag *no_local,no_ack,exclusive,nowait F.arguments",
+    ),
     (60, 40): ("basic.publish", "H- s.exchange s.routing_key *mandatory,immediate"),
     (85, 10): ("confirm.select", "*nowait"),
 }
-PROPERTIES = (
-    "s.content_type s.content_encoding F.headers B.delivery_mode B.priority s.correlation_id s.reply_to "
-    "s.expiration s.message_id Q.timestamp s.type s.user_id s.app_id s.cluster_id"
-).split()
-NUMBERS = {"b": "b", "B": "B", "s": "h", "u": "H", "I": "i", "i": "I", "l": "q", "L": "q", "T": "Q", "f": "f", "d": "d"}
+PROPERTIES = [
+    "s.content_type",
+    "s.content_encoding",
+    "F.headers",
+    "B.delivery_mode",
+    "B.priority",
+    "s.correlation_id",
+    "s.reply_to",
+    "s.expiration",
+    "s.message_id",
+    "Q.timestamp",
+    "s.type",
+    "s.user_id",
+    "s.app_id",
+    "s.cluster_id",
+]
+NUMBERS = {
+    "b": "b",
+    "B": "B",
+    "s": "h",
+    "u": "H",
+    "I": "i",
+    "i": "I",
+    "l": "q",
+    "L": "q",
+    "T": "Q",
+    "f": "f",
+    "d": "d",
+}
 
 
 class Reader:

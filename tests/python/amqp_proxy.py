@@ -1,9 +1,10 @@
-"""A proxy before RabbitMQ that writes down which methods its clients call: `amqp_proxy.py HOST:PORT OUT`.
+"""A proxy before RabbitMQ that writes down what its clients call: `amqp_proxy.py HOST:PORT OUT`.
 
-Prints its own port, and ends when its standard input does; then OUT has the methods as JSON, as each connection
-sent them one after the other, without what differs from run to run.
+Prints its own port, and ends when its standard input does; then OUT has the methods as JSON, as
+each connection sent them one after the other, without what differs from run to run.
 """
 
+import contextlib
 import json
 import re
 import socket
@@ -20,7 +21,11 @@ def even(method):
     """Random and local parts made the same; flags that are off and empty tables left out."""
     text = PROCESS.sub("gen0@", UUID.sub("UUID", json.dumps(method)))
     said = json.loads(text).items()
-    return {name: value for name, value in said if value is not False and value != {} and name != "consumer_tag"}
+    return {
+        name: value
+        for name, value in said
+        if value is not False and value != {} and name != "consumer_tag"
+    }
 
 
 def distinct(methods):
@@ -28,7 +33,9 @@ def distinct(methods):
     seen, kept = set(), []
     for method in map(even, methods):
         # Clocks and the like differ, but not what is said of the message.
-        key = json.dumps({**method, "properties": sorted(method.get("properties", {}))}, sort_keys=True)
+        key = json.dumps(
+            {**method, "properties": sorted(method.get("properties", {}))}, sort_keys=True
+        )
         if key not in seen:
             seen.add(key)
             kept.append(method)
@@ -68,10 +75,8 @@ class Proxy:
         except OSError:
             pass
         for end in (source, target):
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def methods(self):
         """What all connections have called so far."""

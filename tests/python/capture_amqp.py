@@ -1,7 +1,7 @@
 """Captures which AMQP methods Celery's clients and workers call: `capture_amqp.py FOLDER`.
 
-`cargo xtask capture` runs it with each Python environment and a RabbitMQ (TRADEWIND_TEST_AMQP_URL). Each
-scenario has its own queue, and a recording proxy before the server.
+`cargo xtask capture` runs it with each Python environment and a RabbitMQ
+(TRADEWIND_TEST_AMQP_URL). Each scenario has its own queue, and a recording proxy before the server.
 """
 
 import json

@@ -1,9 +1,9 @@
 """A pytest plugin for Celery's own integration suite: our worker in place of Celery's.
 
-Loaded before the suite's conftest, which takes its worker from `celery.contrib.pytest`. Set by variables:
-SUITE_WORKER is our worker's program (without it Celery's own worker serves, for comparison), SUITE_REPORT the
-file of outcomes, SUITE_PASSED_OVER that of tests that are not to be run, SUITE_LIMIT the seconds that one test
-may take, SUITE_LOG the worker's log.
+Loaded before the suite's conftest, which takes its worker from `celery.contrib.pytest`. Set by
+variables: SUITE_WORKER is our worker's program (without it Celery's own worker serves, for
+comparison), SUITE_REPORT the file of outcomes, SUITE_PASSED_OVER that of tests that are not to be
+run, SUITE_LIMIT the seconds that one test may take, SUITE_LOG the worker's log.
 """
 
 import json
@@ -82,7 +82,7 @@ def short(nodeid):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Not all of them; and one limit for all: the suite's own are for machines and workers of others."""
+    """Not all of them; and one limit for all: the suite's own are for other machines."""
     over = set()
     if PASSED_OVER:
         with open(PASSED_OVER) as file:
