@@ -75,7 +75,9 @@ fn start(cli: Cli) -> Result<(), Failure> {
     // Outlives the runtime: its last flush blocks.
     let _telemetry = telemetry::init(&context.config, role_name(&cli.command))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(dispatch::run(&context, cli.command))
+    runtime
+        .block_on(dispatch::run(&context, cli.command))
+        .map_err(|failure| failure.at(&context.config))
 }
 
 fn role_name(command: &Command) -> &'static str {
@@ -86,6 +88,14 @@ fn role_name(command: &Command) -> &'static str {
         Command::Beat(_) => "beat",
         Command::Flower(_) => "flower",
         Command::Web(_) => "web",
+        Command::Task(_)
+        | Command::Dlq(_)
+        | Command::Inspect(_)
+        | Command::Control(_)
+        | Command::Status(_)
+        | Command::Events(_)
+        | Command::Purge(_)
+        | Command::Queues(_) => telemetry::CLIENT,
         _ => "command",
     }
 }

@@ -16,8 +16,10 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use crate::config::{Config, ConfigError};
 use crate::span_export::{SpanClient, SpanExport};
 
-/// Reports on every connection what the error of the request says too.
-const QUIET: &str = "rustls_platform_verifier=off";
+/// They report on every connection what the error of the request says too, or that it was closed as asked.
+const QUIET: &str = "rustls_platform_verifier=off,lapin::channels=off";
+/// The role of commands that ask or tell the fleet something and end.
+pub(crate) const CLIENT: &str = "client";
 /// What our crates' log targets begin with.
 const OUR_TARGETS: &str = "tradewind";
 
@@ -51,11 +53,14 @@ pub(crate) fn json_logs(config: &Config) -> bool {
 /// Installs log output (stderr) and, if an endpoint is configured, OTLP traces. Not to be called
 /// inside a runtime.
 pub(crate) fn init(config: &Config, role: &'static str) -> Result<Telemetry, ConfigError> {
-    let filter = config.text("logging", "level");
+    let level = config.setting("logging", "level");
+    // What a server or a fleet warns of is for its logs, not for the answer of every command.
+    let quiet = role == CLIENT && level.source == "default";
+    let filter = if quiet { "error,lapin=off" } else { level.text.as_str() };
     let filter = EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|error| {
         ConfigError(format!(
             "[logging] level = {filter:?} (from {}) is not valid: {error}",
-            config.setting("logging", "level").source
+            level.source
         ))
     })?;
     let logs = if json_logs(config) {

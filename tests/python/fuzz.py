@@ -19,6 +19,8 @@ from fleet_app import app
 
 QUEUE = app.conf.task_default_queue
 IS_REDIS = app.conf.broker_url.startswith("redis")
+# How many of the later rounds have the messages that cost megabytes: a broker keeps them all in memory.
+HUGE_SHARE = 0.05
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
@@ -76,6 +78,10 @@ def bad(rng):
     yield "broken msgpack", message(b"\xc1\xff", None, "application/x-msgpack", "binary")
     yield "unknown compression", message(head=headers(compression="application/x-brotli"))
     yield "no zlib", message(b"\x00\x01", headers(compression="application/x-gzip"))
+
+
+def huge():
+    """Bad messages that cost megabytes each: some of them are enough."""
     bomb = zlib.compress(b"[" + b" " * 100_000_000)
     yield "zip bomb", message(bomb, headers(compression="application/x-gzip"))
     yield "huge body", message(text(args=["x" * 6_000_000]))
@@ -128,6 +134,10 @@ def raw(rng):
         yield "odd", json.dumps({name: v for name, v in good.items() if name != part})
         yield "odd", json.dumps({**good, part: rng.choice([1, [], None, "x"])})
     yield "odd", json.dumps({**good, "body": "no base64 !"})
+    # The name under which the message is reserved is its own.
+    for part in (b"\xff", b"!", b"|"):
+        before = b'"delivery_tag": "'
+        yield "odd", json.dumps(good).encode().replace(before, before + part)
     yield "odd", mutated(rng, json.dumps(good).encode())
 
 
@@ -178,6 +188,8 @@ def main():
     while sent["bad"] < count:
         batch = [("bad", one) for _, one in bad(rng)] + [("odd", one) for _, one in odd(rng)]
         batch += raw(rng) if IS_REDIS else []
+        if sent["bad"] == 0 or rng.random() < HUGE_SHARE:
+            batch += [("bad", one) for _, one in huge()]
         batch += [("good", message()) for _ in range(len(batch))]
         rng.shuffle(batch)
         for group, one in batch:

@@ -12,8 +12,9 @@ use serde_json::Value;
 /// When it has not been built.
 pub fn binary() -> PathBuf {
     let exe = std::env::current_exe().expect("test binary has a path");
-    // target/debug/deps/test-hash → target/debug/tradewind
-    let folder = exe.ancestors().nth(2).expect("target folder");
+    // target/debug/deps/test-hash or target/debug/soak → target/debug/tradewind
+    let own = exe.parent().expect("a folder");
+    let folder = if own.ends_with("deps") { own.parent().expect("target folder") } else { own };
     let path = folder.join("tradewind");
     assert!(
         path.exists(),

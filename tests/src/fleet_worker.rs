@@ -12,7 +12,7 @@ use tradewind_broker::{
 };
 use tradewind_proto::clock::{SharedClock, SystemClock};
 use tradewind_worker::fleet::{FleetWorker, Tasks};
-use tradewind_worker::remote::{Remote, RemoteDeps, RemoteOptions};
+use tradewind_worker::remote::{Remote, RemoteDeps, RemoteOptions, broker_info};
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -71,7 +71,7 @@ async fn run(tasks: Tasks) -> Result<(), Box<dyn std::error::Error>> {
     let worker = FleetWorker::builder(Arc::clone(&broker), results)
         .tasks(tasks.clone())
         .name(setup.node.clone())
-        .queues([setup.queue.clone()])
+        .queues(setup.queue.split(',').map(str::to_owned))
         .concurrency(number("FLEET_CONCURRENCY", 8))
         .coordinator(Arc::clone(&coordinator))
         .build()?;
@@ -85,7 +85,7 @@ async fn run(tasks: Tasks) -> Result<(), Box<dyn std::error::Error>> {
             coordinator: Some(coordinator),
             broker,
             conf: json!({"broker_url": setup.broker, "task_default_queue": setup.queue}),
-            broker_info: json!({"transport": setup.broker.split(':').next()}),
+            broker_info: broker_info(&setup.broker, 4.0, 10),
             clock: Arc::clone(clock),
         },
     )?;

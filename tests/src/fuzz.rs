@@ -2,12 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use tradewind_broker::client::{Client, ClientOptions};
+use serde_json::Value;
+use tradewind_broker::client::{Client, ClientOptions, TaskCall};
 
 use crate::celery::{Setting, Version};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const PAGE: usize = 500;
+
+/// How long a queue may take until it is empty.
+const EMPTY_WITHIN: Duration = Duration::from_secs(600);
 
 /// At least `count` bad messages, mixed with as many good ones.
 ///
@@ -16,33 +20,21 @@ const PAGE: usize = 500;
 /// the worker ends.
 pub async fn fuzz(setting: &Setting, seed: u64, count: usize) {
     let mut worker = setting.rust_worker("celery@rust", &[]);
-    let args = [seed.to_string(), count.to_string()];
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let sent = setting.script(Version::V5_7, "celery@rust", "fuzz.py", &args);
-    let number = |name: &str| usize::try_from(sent[name].as_u64().expect("a number")).expect("few");
-    let (bad, odd) = (number("bad"), number("odd"));
-    let good = sent["good"].as_array().expect("ids");
-    println!("seed {seed}: {} good, {bad} bad and {odd} odd messages", good.len());
-
-    let mut options = ClientOptions::new(setting.broker.clone());
-    options.result_url = Some(setting.results.clone());
-    let client = Client::connect(options).await.expect("a client");
-    for id in good {
-        let handle = client.handle(id.as_str().expect("an id"));
-        let sum: i64 = handle.result(LIMIT).await.unwrap_or_else(|error| {
+    let sent = Sent::send(setting, seed, count);
+    println!(
+        "seed {seed}: {} good, {} bad and {} odd messages",
+        sent.good.len(),
+        sent.bad,
+        sent.odd
+    );
+    let client = client(setting).await;
+    for id in &sent.good {
+        let sum: i64 = client.handle(id).result(LIMIT).await.unwrap_or_else(|error| {
             panic!("a good message did not complete: {error}\n{}", worker.log())
         });
         assert_eq!(sum, 3);
     }
-    let begun = Instant::now();
-    loop {
-        let stats = client.broker().stats(&setting.queue).await.expect("stats");
-        if (stats.ready, stats.unacked) == (0, 0) {
-            break;
-        }
-        assert!(begun.elapsed() < LIMIT, "messages stay in the queue: {stats:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    empty(&client, &setting.queue).await;
     let (mut letters, mut after) = (Vec::new(), None::<String>);
     loop {
         let page = client.broker().dead_letters(&setting.queue, PAGE, after.as_deref()).await;
@@ -56,7 +48,88 @@ pub async fn fuzz(setting: &Setting, seed: u64, count: usize) {
     }
     let silent: Vec<_> = letters.iter().filter(|letter| letter.reason.is_empty()).collect();
     assert!(silent.is_empty(), "dead letters without a reason: {silent:?}");
-    let range = bad..=bad + odd;
+    let range = sent.bad..=sent.bad + sent.odd;
     assert!(range.contains(&letters.len()), "{} dead letters, not {range:?}", letters.len());
     assert!(worker.alive(), "the worker goes on:\n{}", worker.log());
+}
+
+/// What the script has sent.
+struct Sent {
+    good: Vec<String>,
+    bad: usize,
+    odd: usize,
+}
+
+impl Sent {
+    fn send(setting: &Setting, seed: u64, count: usize) -> Self {
+        let args = [seed.to_string(), count.to_string()];
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let sent = setting.script(Version::V5_7, "celery@rust", "fuzz.py", &args);
+        let number = |name: &str| usize::try_from(sent[name].as_u64().expect("a number"));
+        let ids = sent["good"].as_array().expect("ids").iter().filter_map(Value::as_str);
+        Self {
+            good: ids.map(str::to_owned).collect(),
+            bad: number("bad").expect("few"),
+            odd: number("odd").expect("few"),
+        }
+    }
+}
+
+async fn client(setting: &Setting) -> Client {
+    let mut options = ClientOptions::new(setting.broker.clone());
+    options.result_url = Some(setting.results.clone());
+    options.default_queue.clone_from(&setting.queue);
+    Client::connect(options).await.expect("a client")
+}
+
+async fn empty(client: &Client, queue: &str) {
+    let begun = Instant::now();
+    loop {
+        let stats = client.broker().stats(queue).await.expect("stats");
+        if (stats.ready, stats.unacked) == (0, 0) {
+            return;
+        }
+        assert!(begun.elapsed() < EMPTY_WITHIN, "messages stay in the queue: {stats:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How fast one worker empties a queue, in messages per second.
+#[derive(Debug, Clone, Copy)]
+pub struct Rates {
+    /// All of them good.
+    pub good: f64,
+    /// As many, of which about half are bad or odd.
+    pub mixed: f64,
+}
+
+/// Measures what bad messages cost the good ones among them: the same number of messages waits for one
+/// worker, once all good and once mixed.
+///
+/// # Panics
+/// When a queue is not emptied.
+pub async fn rates(mixed: &Setting, good: &Setting, seed: u64, count: usize) -> Rates {
+    let (to_mixed, to_good) = (client(mixed).await, client(good).await);
+    // No worker has made it yet, and AMQP drops what leads nowhere.
+    let queue = std::slice::from_ref(&mixed.queue);
+    to_mixed.broker().declare(queue).await.expect("a queue");
+    let sent = Sent::send(mixed, seed, count);
+    let all = sent.good.len() + sent.bad + sent.odd;
+    let mut left = all;
+    while left > 0 {
+        let some = left.min(PAGE);
+        let calls = (0..some).map(|_| TaskCall::new("fleet.add").args((1, 2))).collect();
+        for sent in to_good.send_many(calls).await {
+            sent.expect("sent");
+        }
+        left -= some;
+    }
+    Rates { good: emptied(good, &to_good, all).await, mixed: emptied(mixed, &to_mixed, all).await }
+}
+
+async fn emptied(setting: &Setting, client: &Client, count: usize) -> f64 {
+    let _worker = setting.rust_worker("celery@rust", &[("FLEET_EVENTS", "0")]);
+    let begun = Instant::now();
+    empty(client, &setting.queue).await;
+    count as f64 / begun.elapsed().as_secs_f64()
 }

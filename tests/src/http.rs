@@ -1,4 +1,4 @@
-//! A GET over plain HTTP/1.1, without a client library.
+//! GET and POST over plain HTTP, without a client library.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -17,10 +17,23 @@ pub struct Answer {
 
 /// Asks a server on 127.0.0.1; none when it does not answer.
 pub fn get(port: u16, path: &str) -> Option<Answer> {
+    ask(port, "GET", path, "")
+}
+
+/// Sends it JSON.
+pub fn post(port: u16, path: &str, body: &str) -> Option<Answer> {
+    ask(port, "POST", path, body)
+}
+
+fn ask(port: u16, method: &str, path: &str, body: &str) -> Option<Answer> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
     // HTTP/1.0: the body ends with the connection, and comes in no chunks.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).ok()?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).ok()?;

@@ -193,3 +193,33 @@ fn fleet_roles_refuse_what_cannot_be_shared() {
     }
     assert!(!text.contains("hunter2"), "{text}");
 }
+
+/// A task queue without any service: `[tasks]`, the monitor's API, remote control.
+#[test]
+fn fleet_tasks_run_in_one_process() {
+    let mut fleet = Fleet::new("memory://", "", "");
+    fleet.env.vars.clear();
+    fleet.env.set("FLOWER_UNAUTHENTICATED_API", "true");
+    let config = "[tasks.greet]\ncommand = ['echo', 'hello {0}']\nqueue = 'letters'\n\
+                  [worker]\nname = 'celery@alone'\n";
+    std::fs::write(fleet.home().join("tradewind.toml"), config).expect("configuration");
+    let port = free_port();
+    let mut role = fleet.start(&["standalone", "--port", &port.to_string()]);
+    let post = |path: &str, body: &str| {
+        let answer = tradewind_tests::http::post(port, &format!("/flower/api{path}"), body);
+        let answer = answer.expect("an answer");
+        let value: Value = serde_json::from_str(&answer.body).unwrap_or(answer.body.into());
+        (answer.status, value)
+    };
+    // Known to the monitor once it has asked the worker.
+    let done = until("the task to be known, and done", LIMIT, || {
+        let (status, value) = post("/task/apply/greet", r#"{"args": ["you"]}"#);
+        (status == 200).then_some(value)
+    });
+    assert_eq!((&done["state"], &done["result"]), (&"SUCCESS".into(), &"hello you".into()));
+    let (status, grown) = post("/worker/pool/grow/celery@alone?n=2", "");
+    assert_eq!(status, 200, "{grown}");
+    let (_, metrics) = get(port, "/metrics");
+    assert!(metrics.contains(r#"flower_worker_online{worker="celery@alone"} 1"#), "{metrics}");
+    assert_eq!(role.terminate(), Some(0), "{}", role.log());
+}

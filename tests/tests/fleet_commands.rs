@@ -1,4 +1,4 @@
-//! Commands of the fleet, as a user types them, on a real Redis.
+//! Commands of the fleet, as a user types them, on a real Redis and a real RabbitMQ.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -11,10 +11,12 @@ use tradewind_services::{shared, unique};
 use tradewind_tests::cli::{Env, binary};
 use tradewind_tests::fleet::Fleet;
 
-fn environment() -> (TempDir, Env) {
+/// Results are in Redis either way: those of `rpc://` are for their sender's process alone.
+fn environment(broker: fn() -> String) -> (TempDir, Env) {
     let home = tempfile::tempdir().expect("folder");
     let mut env = Env::new(home.path());
-    env.set("TRADEWIND__BROKER__URL", shared::redis_url());
+    env.set("TRADEWIND__BROKER__URL", broker());
+    env.set("TRADEWIND__RESULTS__URL", shared::redis_url());
     (home, env)
 }
 
@@ -33,8 +35,21 @@ fn fails(env: &Env, code: i32, args: &[&str]) -> String {
 
 #[test]
 fn sent_tasks_can_be_looked_at_and_purged() {
-    let (_home, env) = environment();
+    sent_tasks(shared::redis_url);
+}
+
+#[test]
+fn sent_tasks_can_be_looked_at_and_purged_on_rabbitmq() {
+    sent_tasks(shared::amqp_url);
+}
+
+fn sent_tasks(broker: fn() -> String) {
+    let (_home, mut env) = environment(broker);
     let queue = unique("cli");
+    if env.vars["TRADEWIND__BROKER__URL"].starts_with("amqp") {
+        // AMQP does not tell which queues there are: those of the configuration are listed.
+        env.set("TRADEWIND__WORKER__QUEUES", &queue);
+    }
     let send = ["task", "send", "tests.add", "--args", "[1, 2]", "--kwargs", r#"{"x": "y"}"#];
     let id = env.ok(&[&send[..], &["-q", &queue, "--countdown", "3600"]].concat());
     let rows = env.rows(&["queues", "peek", &queue]);
@@ -60,12 +75,21 @@ fn sent_tasks_can_be_looked_at_and_purged() {
 
 #[test]
 fn dead_letters_can_be_listed_shown_replayed_and_dropped() {
-    let (_home, env) = environment();
+    dead_letters(shared::redis_url);
+}
+
+#[test]
+fn dead_letters_can_be_listed_shown_replayed_and_dropped_on_rabbitmq() {
+    dead_letters(shared::amqp_url);
+}
+
+fn dead_letters(broker: fn() -> String) {
+    let (_home, env) = environment(broker);
     let queue = unique("cli");
     let ids =
         [(); 3].map(|()| env.ok(&["task", "send", "tests.poison", "-q", &queue]).trim().to_owned());
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
-    runtime.block_on(bury(&queue, ids.len()));
+    runtime.block_on(bury(broker, &queue, ids.len()));
     runtime.block_on(fail(&ids[1]));
     assert!(fails(&env, 1, &["task", "result", &ids[1]]).contains("NotRegistered"));
 
@@ -108,9 +132,9 @@ async fn fail(id: &str) {
 }
 
 /// Takes messages and gives them up.
-async fn bury(queue: &str, count: usize) {
+async fn bury(broker: fn() -> String, queue: &str, count: usize) {
     let options = BrokerOptions::default();
-    let url = tokio::task::block_in_place(shared::redis_url);
+    let url = tokio::task::block_in_place(broker);
     let broker = tradewind_broker::open(&url, &options, Arc::new(SystemClock)).await.expect("open");
     let mut consumer = broker.consume(&[queue.to_owned()], 8).await.expect("consume");
     let mut left = count;
@@ -126,7 +150,16 @@ async fn bury(queue: &str, count: usize) {
 
 #[test]
 fn celerys_spelling_and_exit_codes_are_kept() {
-    let (home, env) = environment();
+    celerys_spelling(shared::redis_url);
+}
+
+#[test]
+fn celerys_spelling_and_exit_codes_are_kept_on_rabbitmq() {
+    celerys_spelling(shared::amqp_url);
+}
+
+fn celerys_spelling(broker: fn() -> String) {
+    let (home, env) = environment(broker);
     let link = home.path().join("celery");
     std::os::unix::fs::symlink(binary(), &link).expect("link");
     let celery = |args: &[&str]| {
@@ -155,7 +188,7 @@ fn celerys_spelling_and_exit_codes_are_kept() {
 
 #[test]
 fn an_in_process_broker_is_refused_where_it_cannot_work() {
-    let (_home, mut env) = environment();
+    let (_home, mut env) = environment(shared::redis_url);
     env.set("TRADEWIND__BROKER__URL", "memory://");
     for args in [&["status"][..], &["task", "send", "t"], &["dlq", "list"], &["worker"]] {
         let refused = fails(&env, 2, args);
@@ -165,8 +198,17 @@ fn an_in_process_broker_is_refused_where_it_cannot_work() {
 
 #[test]
 fn a_worker_without_an_execution_api_serves_fleet_tasks() {
+    a_worker(shared::redis_url);
+}
+
+#[test]
+fn a_worker_without_an_execution_api_serves_fleet_tasks_on_rabbitmq() {
+    a_worker(shared::amqp_url);
+}
+
+fn a_worker(broker: fn() -> String) {
     let queue = unique("cli");
-    let mut fleet = Fleet::new(&shared::redis_url(), "", "");
+    let mut fleet = Fleet::new(&broker(), &shared::redis_url(), "");
     fleet.env.vars.remove("TRADEWIND__DATABASE__URL");
     let name = format!("celery@{queue}");
     let mut worker = fleet.start(&["worker", "-Q", &queue, "-n", &name]);

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use tradewind_services::{shared, unique};
+use tradewind_services::{Postgres, shared, unique};
 use tradewind_tests::fleet::{Fleet, Role, free_port};
 use tradewind_tests::poll::until;
 
@@ -100,6 +100,33 @@ fn the_monitor_knows_the_worker_and_asks_for_a_password() {
     });
     let metrics = get(port, "/metrics", None);
     assert!(metrics.contains(&format!("flower_worker_online{{worker=\"{node}\"}} 1")), "{metrics}");
+}
+
+/// The pages' process has the monitor too: API below `/flower`, metrics on its own page.
+#[test]
+fn the_pages_have_the_monitor() {
+    let postgres = Postgres::start().expect("PostgreSQL starts");
+    let mut fleet = Fleet::new(&shared::redis_url(), "", postgres.url());
+    fleet.env.set("FLOWER_BASIC_AUTH", "ann:secret");
+    fleet.env.ok(&["db", "migrate"]);
+    let queue = unique("cli");
+    let node = format!("celery@{queue}");
+    let mut web = fleet.start_web();
+    let url = fleet.env.vars["TRADEWIND__EXECUTION__API_URL"].clone();
+    let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("its port");
+    let _worker = fleet.start(&["worker", "-Q", &queue, "-n", &node, "-E"]);
+    assert!(get(port, "/flower/api/workers", None).starts_with("HTTP/1.1 401"));
+    until("the worker", SOON, || {
+        get(port, "/flower/api/workers", Some("YW5uOnNlY3JldA==")).contains(&node).then_some(())
+    });
+    let metrics = get(port, "/metrics", None);
+    for line in
+        [format!("flower_worker_online{{worker=\"{node}\"}} 1"), "tradewind_store_up 1".to_owned()]
+    {
+        assert!(metrics.contains(&line), "{line} in\n{metrics}");
+    }
+    assert!(get(port, "/dags", None).starts_with("HTTP/1.1 200"));
+    assert_eq!(web.terminate(), Some(0), "{}", web.log());
 }
 
 /// A GET over a plain socket; all of the answer.

@@ -27,7 +27,11 @@ pub(crate) async fn heartbeat(core: Arc<Core>) {
             }
             Ok(()) => {}
             Err(reason) if !silent => {
-                tracing::warn!(reason, "leases are not renewed; attempts go on");
+                // A fleet without DAGs has no execution API, and nothing to miss.
+                match core.attempts.running() {
+                    0 => tracing::info!(reason, "no DAG's tasks are taken; fleet tasks run"),
+                    _ => tracing::warn!(reason, "leases are not renewed; attempts go on"),
+                }
                 silent = true;
             }
             Err(_) => {}

@@ -96,8 +96,12 @@ impl Leases {
         let mut script = self.scripts.sweep.prepare_invoke();
         script.key(&self.keys.reserved()[..]).arg(self.lease.as_secs_f64());
         script.arg(Uuid::new_v4().simple().to_string()).arg(SWEEP_MAX);
-        let expired: Vec<(String, Vec<u8>)> = self.link.run("sweep of leases", &script).await?;
+        let expired: Vec<(Vec<u8>, Vec<u8>)> = self.link.run("sweep of leases", &script).await?;
         for (member, value) in expired {
+            let Ok(member) = String::from_utf8(member) else {
+                warn!("a reserved message has a name that is no text");
+                continue;
+            };
             match self.target(&member, &value) {
                 Some(to) => {
                     debug!(key = to.key, "a message whose consumer is gone goes back");

@@ -36,7 +36,8 @@ local function reserve(queue, key, raw)
   count = count + 1
   local tag
   if string.sub(raw, 1, 1) == '{' and string.sub(raw, -1) == '}' then
-    tag = string.match(raw, '.*"delivery_tag"%s*:%s*"([^"|]+)"')
+    -- Plain ASCII, as every client writes it: a tag is a name here, and `!` begins those of our own.
+    tag = string.match(raw, '.*"delivery_tag"%s*:%s*"([^"|!%c\128-\255]+)"')
   end
   if tag then
     local value = '[' .. raw .. ',"",' .. ARGV[6 + queue] .. ']'

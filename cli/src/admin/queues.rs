@@ -28,6 +28,8 @@ pub(crate) async fn list(context: &Context, format: Format) -> Result<(), Failur
     let existing = broker.all_queues().await?.unwrap_or_default();
     queues.extend(existing.into_iter().filter(|queue| !queue.ends_with(DEAD_LETTER_SUFFIX)));
     let mut rows = Vec::new();
+    // Redis does not know who consumes.
+    let consumers = |count: u64| if broker.kind() == "redis" { Value::Null } else { json!(count) };
     for queue in queues {
         let stats = broker.stats(&queue).await?;
         let dead = broker.stats(&format!("{queue}{DEAD_LETTER_SUFFIX}")).await?;
@@ -37,7 +39,7 @@ pub(crate) async fn list(context: &Context, format: Format) -> Result<(), Failur
             ("queue", json!(queue)),
             ("ready", json!(stats.ready)),
             ("unacked", json!(stats.unacked)),
-            ("consumers", json!(stats.consumers)),
+            ("consumers", consumers(stats.consumers)),
             ("dead_letters", json!(dead.ready)),
             ("oldest_seconds", json!(age)),
         ]));

@@ -127,6 +127,7 @@ pub(crate) const KEYS: &[Key] = &[
     key!("flower" "url_prefix" Kind::Text, "", "Path before every route, as in /flower", "FLOWER_URL_PREFIX"),
     key!("flower" "enable_events" Kind::Bool, "true", "Ask workers to send task events", "FLOWER_ENABLE_EVENTS"),
     key!("flower" "purge_offline_workers" Kind::Seconds(1.0), "600", "Seconds after which a worker that is offline is forgotten", "FLOWER_PURGE_OFFLINE_WORKERS"),
+    key!("flower" "refresh" Kind::Seconds(1.0), "15", "Seconds between two looks at the queues"),
     key!("flower" "max_tasks" Kind::Int(1, 10_000_000), "100000", "Tasks remembered", "FLOWER_MAX_TASKS"),
     key!("flower" "max_workers" Kind::Int(1, 1_000_000), "5000", "Workers remembered", "FLOWER_MAX_WORKERS"),
     key!("flower" "data" Kind::Path, "{home}/flower", "Folder of the history"),

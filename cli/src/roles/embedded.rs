@@ -11,13 +11,13 @@ use tracing::error;
 use tradewind_broker::{Broker, MemoryBroker, ResultBackend};
 use tradewind_scheduler::{Scheduler, SchedulerDeps, SchedulerHandle, SchedulerOptions};
 use tradewind_store::Store;
-use tradewind_web::{ExecutionService, WebDeps, WebOptions, WebServer};
-use tradewind_worker::fleet::Tasks;
+use tradewind_web::{ExecutionService, FlowerHandle, WebDeps, WebOptions, WebServer};
 use tradewind_worker::{
     ExecutionApi, HttpExecutionApi, Runtimes, Worker, WorkerDeps, WorkerOptions,
 };
 
 use super::any_queue::AnyQueue;
+use super::embedded_fleet::FleetParts;
 use super::local_api::LocalApi;
 use super::{options, scheduler};
 use crate::context::Context;
@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) web: Option<WebOptions>,
     /// The worker claims over HTTP, as in a fleet; needs `web`.
     pub(crate) http_api: bool,
+    /// The worker serves fleet tasks too, under remote control, and the pages have the monitor.
+    pub(crate) fleet: bool,
 }
 
 impl Plan {
@@ -45,6 +47,7 @@ impl Plan {
             worker: options::worker(context)?,
             web: Some(options::web(context)?),
             http_api: false,
+            fleet: false,
         })
     }
 }
@@ -80,8 +83,15 @@ impl Embedded {
         let shared = Shared::new(context, store).await?;
         let shutdown = CancellationToken::new();
         let mut parts = JoinSet::new();
+        let fleet = match plan.fleet {
+            true => Some(FleetParts::open(context, &shared.broker, &shared.results).await?),
+            false => None,
+        };
         let web = match plan.web {
-            Some(options) => Some(shared.web(options, &shutdown, &mut parts).await?),
+            Some(options) => {
+                let fleet = fleet.as_ref();
+                Some(shared.web(options, fleet, &shutdown, &mut parts).await?)
+            }
             None => None,
         };
         let api: Arc<dyn ExecutionApi> = match web {
@@ -93,7 +103,7 @@ impl Embedded {
             _ => Arc::new(LocalApi(shared.execution.clone())),
         };
         let scheduler = shared.scheduler(plan.scheduler, &shutdown, &mut parts)?;
-        shared.worker(plan.worker, api, &shutdown, &mut parts).await?;
+        shared.worker(plan.worker, fleet, api, &shutdown, &mut parts).await?;
         Ok(Self { store: shared.store, scheduler, web, shutdown, parts })
     }
 
@@ -147,20 +157,31 @@ impl<'a> Shared<'a> {
     async fn web(
         &self,
         options: WebOptions,
+        fleet: Option<&FleetParts>,
         shutdown: &CancellationToken,
         parts: &mut JoinSet<Result<(), Failure>>,
     ) -> Result<SocketAddr, Failure> {
+        let monitor = match fleet {
+            Some(fleet) => fleet.watch(self.context, shutdown, parts)?,
+            None => None,
+        };
+        let mut registries = self.registries.to_vec();
+        registries.extend(monitor.as_ref().map(FlowerHandle::registry));
         let deps = WebDeps {
             store: Arc::clone(&self.store),
             broker: Some(Arc::clone(&self.broker)),
             execution: self.execution.clone(),
             clock: Arc::clone(&self.context.clock),
             ids: Arc::clone(&self.context.ids),
-            registries: self.registries.to_vec(),
+            registries,
             queues: self.context.config.list("worker", "queues"),
         };
         let failed = |error: tradewind_web::Error| Failure::new(error.to_string());
-        let server = WebServer::new(options, deps).map_err(failed)?.bind().await.map_err(failed)?;
+        let mut server = WebServer::new(options, deps).map_err(failed)?;
+        if let Some(monitor) = monitor {
+            server = server.mount("/flower", monitor.router()).map_err(failed)?;
+        }
+        let server = server.bind().await.map_err(failed)?;
         let address = server.local_addr();
         let shutdown = shutdown.clone();
         parts.spawn(async move { server.run(shutdown).await.map_err(failed) });
@@ -195,11 +216,12 @@ impl<'a> Shared<'a> {
     async fn worker(
         &self,
         options: WorkerOptions,
+        fleet: Option<FleetParts>,
         api: Arc<dyn ExecutionApi>,
         shutdown: &CancellationToken,
         parts: &mut JoinSet<Result<(), Failure>>,
     ) -> Result<(), Failure> {
-        let tasks = Tasks::default();
+        let tasks = fleet.as_ref().map(|fleet| fleet.tasks.clone()).unwrap_or_default();
         let deps = WorkerDeps {
             broker: Arc::clone(&self.broker),
             results: Arc::clone(&self.results),
@@ -209,15 +231,23 @@ impl<'a> Shared<'a> {
             registry: self.registries[2].clone(),
             runtimes: Runtimes::real(&options, &tasks),
             tasks,
-            coordinator: None,
-            client: None,
+            coordinator: fleet.as_ref().map(|fleet| Arc::clone(fleet.client.coordinator())),
+            client: fleet.as_ref().map(|fleet| fleet.client.clone()),
         };
         let worker =
             Worker::new(options, deps).map_err(|error| Failure::usage(error.to_string()))?;
         let mut handle = worker.handle();
+        let duties = match fleet {
+            Some(fleet) => Some(fleet.obey(self.context, &handle).await?),
+            None => None,
+        };
         let shutdown = shutdown.clone();
         parts.spawn(async move {
-            match worker.run(shutdown).await {
+            let ran = worker.run(shutdown).await;
+            if let Some(duties) = duties {
+                duties.end().await;
+            }
+            match ran {
                 Ok(_report) => Ok(()),
                 Err(error) => {
                     error!(%error, "the worker ended");

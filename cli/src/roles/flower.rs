@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tracing::{info, warn};
+use tradewind_broker::{Client, ControlBus};
 use tradewind_web::{Credentials, FlowerDeps, FlowerError, FlowerOptions, FlowerService};
 
 use super::signals;
@@ -26,14 +27,25 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
 
 /// The monitor of the configuration; it does not watch yet.
 pub(crate) async fn make(context: &Context) -> Result<FlowerService, Failure> {
+    let client = context.client(context.coordinator().await?).await?;
+    make_with(context, client, context.bus().await?)
+}
+
+/// The same on what is open already.
+pub(super) fn make_with(
+    context: &Context,
+    client: Client,
+    bus: Arc<dyn ControlBus>,
+) -> Result<FlowerService, Failure> {
     let options = options(context);
     if options.basic_auth.is_empty() && options.unauthenticated_api {
         warn!("everybody who reaches this port may use the API ([flower] unauthenticated_api)");
     }
     let deps = FlowerDeps {
-        broker: context.broker().await?,
-        results: Some(context.results().await?),
-        bus: context.bus().await?,
+        broker: Arc::clone(client.broker()),
+        results: Some(Arc::clone(client.results())),
+        bus,
+        client,
         clock: Arc::clone(&context.clock),
         ids: Arc::clone(&context.ids),
     };
@@ -56,7 +68,7 @@ fn options(context: &Context) -> FlowerOptions {
         enable_events: config.bool("flower", "enable_events"),
         history: Some(config.path("flower", "data")),
         queues: config.queues().into_iter().collect(),
-        default_queue: config.text("broker", "default_queue").to_owned(),
+        refresh_seconds: config.seconds("flower", "refresh").as_secs(),
         ..FlowerOptions::default()
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod any_queue;
 pub(crate) mod api_heartbeat;
 pub(crate) mod beat;
 pub(crate) mod embedded;
+mod embedded_fleet;
 pub(crate) mod fleet_tasks;
 pub(crate) mod flower;
 pub(crate) mod guard;

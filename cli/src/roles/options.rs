@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tradewind_scheduler::{Route, SchedulerOptions};
 use tradewind_web::{ExecutionOptions, Token, WebOptions};
 use tradewind_worker::WorkerOptions;
-use tradewind_worker::remote::{Range, RemoteOptions};
+use tradewind_worker::remote::{Range, RemoteOptions, broker_info};
 
 use crate::config::{Config, KEYS, RouteEntry, redact};
 use crate::context::Context;
@@ -97,13 +97,9 @@ pub(crate) fn shown(config: &Config) -> Value {
 
 /// The broker for `inspect stats`, in Celery's members; no password.
 pub(crate) fn broker_shown(config: &Config) -> Value {
-    let text = config.text("broker", "url");
-    let Ok(url) = url::Url::parse(text) else { return Value::Null };
-    json!({
-        "hostname": url.host_str(), "port": url.port(), "userid": url.username(),
-        "transport": url.scheme(), "virtual_host": url.path().trim_start_matches('/'),
-        "ssl": matches!(url.scheme(), "rediss" | "amqps"),
-    })
+    let heartbeat = u64::try_from(config.int("broker", "heartbeat")).unwrap_or(0);
+    let connect = config.seconds("broker", "connect_timeout").as_secs_f64();
+    broker_info(config.text("broker", "url"), connect, heartbeat)
 }
 
 pub(crate) fn execution(context: &Context) -> Result<ExecutionOptions, Failure> {

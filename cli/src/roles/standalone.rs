@@ -25,8 +25,8 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let store = context.store_unchecked().await?;
     store.migrate().await?;
     let shutdown = signals::shutdown()?;
-    let mut running =
-        Embedded::start(context, Arc::clone(&store), Plan::from_config(context)?).await?;
+    let plan = Plan { fleet: true, ..Plan::from_config(context)? };
+    let mut running = Embedded::start(context, Arc::clone(&store), plan).await?;
     let json_logs = telemetry::json_logs(&context.config);
     if let Some(address) = running.web {
         info!("standalone ready on http://{address}, DAG files in {}", folder.display());

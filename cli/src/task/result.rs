@@ -13,6 +13,9 @@ use crate::failure::Failure;
 
 pub(crate) async fn result(context: &Context, args: &TaskResultArgs) -> Result<(), Failure> {
     let limit = call::limit(args.timeout)?;
+    if args.id.is_empty() {
+        return Err(Failure::usage("the task id is empty"));
+    }
     let results: Arc<dyn ResultBackend> = context.results().await?;
     if results.kind() == "rpc" {
         return Err(Failure::usage(
@@ -35,7 +38,7 @@ pub(crate) async fn result(context: &Context, args: &TaskResultArgs) -> Result<(
             return Ok(());
         }
         return Err(Failure::new(format!(
-            "task {} has no result: it has not started, is unknown, or its result has expired",
+            "task {} has no result: it has not ended, is unknown, or its result has expired",
             args.id
         )));
     };

@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use tradewind_services::{Rabbit, Redis, RedisOptions};
 use tradewind_tests::celery::Setting;
-use tradewind_tests::fuzz::fuzz;
+use tradewind_tests::fuzz::{fuzz, rates};
 
+/// Most bad messages in the measurement of rates: all of them wait in the broker at once.
+const RATED_MAX: usize = 10_000;
 const USAGE: &str = "usage: cargo xtask fuzz --broker redis|rabbitmq --seed N --messages M";
 
 #[tokio::main]
@@ -25,18 +27,25 @@ async fn main() -> ExitCode {
     };
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let redis = Redis::start(RedisOptions { appendonly: false }).expect("Redis starts");
-    // What is wrong ends it with a panic that says so.
-    match value("--broker").as_deref() {
-        Some("redis") | None => fuzz(&Setting::new(redis.url(), redis.url()), seed, count).await,
-        Some("rabbitmq") => {
-            let rabbit = Rabbit::start().expect("RabbitMQ starts");
-            fuzz(&Setting::new(rabbit.url(), redis.url()), seed, count).await;
-        }
+    let rabbit = match value("--broker").as_deref() {
+        Some("redis") | None => None,
+        Some("rabbitmq") => Some(Rabbit::start().expect("RabbitMQ starts")),
         Some(_) => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
-    }
+    };
+    let broker = rabbit.as_ref().map_or(redis.url(), Rabbit::url);
+    let setting = || Setting::new(broker, redis.url());
+    // What is wrong ends it with a panic that says so.
+    fuzz(&setting(), seed, count).await;
     println!("every good message completed, every bad one is a dead letter with its reason");
+    let rates = rates(&setting(), &setting(), seed, count.min(RATED_MAX)).await;
+    println!(
+        "one worker, messages per second: {:.0} when all are good, {:.0} when half are bad; ratio {:.2}",
+        rates.good,
+        rates.mixed,
+        rates.mixed / rates.good
+    );
     ExitCode::SUCCESS
 }

@@ -16,9 +16,12 @@ async fn main() -> ExitCode {
     };
     println!("{plan:?}");
     let account = run(plan).await;
-    println!("{account:#?}");
-    let flat = account.fds.1 <= account.fds.0 + 32;
-    if account.lost == 0 && flat { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    print!("{account}");
+    let complaints = account.complaints(plan.tasks);
+    for complaint in &complaints {
+        println!("NOT RIGHT: {complaint}");
+    }
+    if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn plan(args: &[String]) -> Option<Plan> {
@@ -27,6 +30,8 @@ fn plan(args: &[String]) -> Option<Plan> {
         tasks: 1_000_000,
         kill_every: Duration::from_secs(4),
         cut_every: Duration::from_secs(7),
+        lease: Duration::from_secs(10),
+        tell_every: Duration::from_secs(10),
     };
     for pair in args.chunks(2) {
         match pair {

@@ -77,8 +77,6 @@ pub struct FlowerOptions {
     pub max_series: usize,
     /// Queues to watch besides those that workers consume.
     pub queues: Vec<String>,
-    /// Queue of tasks that are sent through the API and name none. Default `celery`.
-    pub default_queue: String,
 }
 
 impl Default for FlowerOptions {
@@ -103,7 +101,6 @@ impl Default for FlowerOptions {
             task_runtime_metric_buckets: Vec::new(),
             max_series: 5_000,
             queues: Vec::new(),
-            default_queue: "celery".to_owned(),
         }
     }
 }

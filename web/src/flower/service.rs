@@ -7,7 +7,7 @@ use axum::Router;
 use prometheus::Registry;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tradewind_broker::{Broker, ControlBus, ResultBackend};
+use tradewind_broker::{Broker, Client, ControlBus, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds};
 
 use super::api::Gate;
@@ -21,7 +21,9 @@ use crate::BoundServer;
 /// What the monitor needs from the process it runs in.
 #[derive(Debug, Clone)]
 pub struct FlowerDeps {
-    /// Queues: their sizes, and where tasks are sent to.
+    /// Sends and revokes tasks as every other client of the fleet does: by its routes.
+    pub client: Client,
+    /// Queues: their sizes.
     pub broker: Arc<dyn Broker>,
     /// Results of tasks; none: the API answers 503 when it is asked for one.
     pub results: Option<Arc<dyn ResultBackend>>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tradewind_broker::{Broker as _, ResultBackend as _, StoredResult};
+use tradewind_broker::{Broker as _, Coordinator as _, ResultBackend as _, StoredResult};
 use tradewind_proto::celery::{ExceptionInfo, Meta, Request, state};
 use tradewind_proto::clock::Clock as _;
 use tradewind_web::{Credentials, FlowerOptions};
@@ -154,6 +154,9 @@ async fn task_types_are_steered() {
         assert_eq!(fleet.post(&path, body).await, (status, answer), "{path} {body}");
     }
     fleet.until("the revocation", |fleet| fleet.saw("revoke")).await;
+    // For workers that come later.
+    let known = fleet.coordinator.are_revoked(&["t1".to_owned()]).await.expect("answers");
+    assert_eq!(known, [true]);
     for (method, arguments) in [
         ("rate_limit", json!({"task_name": "mail.send", "rate_limit": "5/s"})),
         ("time_limit", json!({"task_name": "add", "hard": 5.5, "soft": 3.0})),
@@ -254,8 +257,14 @@ async fn tasks_are_sent_and_their_results_read() {
     assert_eq!(request.kwargs["x"], "y");
     assert_eq!(request.eta, Some(fleet.clock.now() + jiff::SignedDuration::from_secs(60)));
     assert_eq!((messages.len(), messages[0].header_str("argsrepr")), (2, Some("(1, 2)")));
+    // What says no queue goes where the fleet's routes say.
+    let (status, _) = fleet.post("/api/task/send-task/routed.one", "{}").await;
+    assert_eq!(status, OK);
+    let routed = fleet.broker.peek("mail", 10).await.expect("peeks");
+    let routed = Request::decode(routed.last().expect("a message")).expect("decodes");
+    assert_eq!((routed.task.as_str(), routed.priority), ("routed.one", 3));
     let lengths = fleet.get("/api/queues/length").await.1;
-    assert_eq!(lengths, json!({"active_queues": [{"name": "mail", "messages": 2}]}));
+    assert_eq!(lengths, json!({"active_queues": [{"name": "mail", "messages": 3}]}));
 
     let now = fleet.clock.now();
     let day = Duration::from_secs(86_400);

@@ -10,8 +10,10 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+use tradewind_broker::coordination::MemoryCoordinator;
 use tradewind_broker::{
-    Broker as _, ControlBus as _, MemoryBroker, MemoryBus, MemoryResults, Reply, ResultBackend,
+    Broker, Client, ControlBus, Coordinator, MemoryBroker, MemoryBus, MemoryResults, Reply,
+    ResultBackend, Route, Routes,
 };
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::{ControlRequest, Event};
@@ -50,6 +52,7 @@ pub(crate) struct Fleet {
     pub(crate) bus: MemoryBus,
     pub(crate) broker: MemoryBroker,
     pub(crate) results: Arc<MemoryResults>,
+    pub(crate) coordinator: Arc<MemoryCoordinator>,
     pub(crate) flower: FlowerHandle,
     pub(crate) router: Router,
     commands: Arc<Mutex<Vec<ControlRequest>>>,
@@ -66,7 +69,19 @@ impl Fleet {
         let bus = MemoryBus::new(Arc::clone(&shared));
         let broker = MemoryBroker::new(Arc::clone(&shared));
         let results = Arc::new(MemoryResults::new());
+        let parts = (
+            Arc::new(broker.clone()) as Arc<dyn Broker>,
+            Arc::clone(&results) as Arc<dyn ResultBackend>,
+            Arc::new(bus.clone()) as Arc<dyn ControlBus>,
+        );
+        let coordinator = Arc::new(MemoryCoordinator::new());
+        let routes = Routes::new("celery").add("routed.*", Route::queue("mail").priority(3));
+        let (routes, ids) = (routes.expect("a route"), Arc::new(SystemIds));
+        let facts = Arc::clone(&coordinator) as Arc<dyn Coordinator>;
+        let clock_ = Arc::clone(&shared);
+        let client = Client::new(parts.0, parts.1, parts.2, facts, routes, clock_, ids);
         let deps = FlowerDeps {
+            client,
             broker: Arc::new(broker.clone()),
             results: Some(Arc::clone(&results) as Arc<dyn ResultBackend>),
             bus: Arc::new(bus.clone()),
@@ -83,7 +98,18 @@ impl Fleet {
         let running = tokio::spawn(async move { service.run(shutdown).await.expect("runs") });
         let router = flower.router();
         let running = Some(running);
-        let fleet = Self { clock, bus, broker, results, flower, router, commands, stop, running };
+        let fleet = Self {
+            clock,
+            bus,
+            broker,
+            results,
+            coordinator,
+            flower,
+            router,
+            commands,
+            stop,
+            running,
+        };
         // It listens once the greeting has come.
         fleet.until("the greeting", |fleet| fleet.saw("heartbeat")).await;
         fleet

@@ -14,8 +14,7 @@ use tradewind_proto::limits::{MESSAGE_BODY_BYTES_MAX, NAME_CHARS_MAX};
 
 use super::builtin::not_registered;
 use super::core::{Fleet, Tally, Ticket};
-use super::decide::{Again, Ending, Verdict, again, before};
-use super::error::Failure;
+use super::decide::{Again, Ending, Verdict, again, before, evidence, lost_worker};
 use super::places::{self, Admission, Places};
 use super::registry::Tasks;
 use super::report::stored;
@@ -23,6 +22,7 @@ use super::revoked::stamp_keys;
 use super::run::{Item, Ran, run};
 use super::settle::{report, settle, settle_all};
 use super::state::Seen;
+use super::suspect;
 
 /// How long the starts of a task are remembered.
 const STARTS_TTL: Duration = Duration::from_secs(86_400);
@@ -118,7 +118,8 @@ fn item(
     let seen = Arc::new(Seen { request, queue, redelivered: delivery.redelivered, received });
     let serial = fleet.state.received(&seen);
     let delivery = Some(delivery);
-    Some(Item { delivery, seen, serial, task, ticket, places: Places::default(), counted: false })
+    let places = Places::default();
+    Some(Item { delivery, seen, serial, task, ticket, places, counted: false, suspect: None })
 }
 
 /// Whether it can start without asking anybody.
@@ -144,7 +145,7 @@ fn start(fleet: &Arc<Fleet>, item: Item, ended: &mut Vec<Ran>) {
 async fn one(fleet: &Arc<Fleet>, mut item: Item) {
     if item.seen.redelivered {
         match redelivered(fleet, &mut item).await {
-            Ok(Again::Run) => {}
+            Ok(Again::Run | Again::Bury(_)) => {}
             Ok(Again::Repeat(ending)) => {
                 let repeated = Ran { repeated: true, ..unrun(item, ending) };
                 return settle(fleet, repeated).await;
@@ -188,9 +189,7 @@ async fn one(fleet: &Arc<Fleet>, mut item: Item) {
 
 /// Sets a poisonous message aside. Whoever waits for it learns what Celery would say of a lost worker.
 async fn quarantine(fleet: &Fleet, mut item: Item, refusal: Refusal) {
-    let failure =
-        Failure::new("WorkerLostError", refusal.reason.as_str()).module("billiard.exceptions");
-    let (seen, ending) = (&item.seen, Ending::Failure(failure));
+    let (seen, ending) = (&item.seen, Ending::Failure(lost_worker(&refusal.reason)));
     let told = report(fleet, &seen.queue, &seen.request, &item.task, &ending, Vec::new(), false);
     if let Err(error) = told.await {
         tracing::warn!(%error, id = %seen.request.id, "nobody could be told of a poisonous message");
@@ -208,26 +207,25 @@ async fn redelivered(fleet: &Fleet, item: &mut Item) -> Result<Again, Refusal> {
         match fleet.results.get(&request.id).await {
             Ok(stored) => match again(request, stored.as_ref()) {
                 Again::Run => {}
+                Again::Bury(reason) => return Err(Refusal::new("poison", reason)),
                 other => return Ok(other),
             },
             Err(error) => tracing::warn!(%error, id = %request.id, "cannot see whether it has run"),
         }
     }
     let Some(shared) = &fleet.coordinator else { return Ok(Again::Run) };
+    match shared.starts(&request.id).await {
+        Ok(starts) if starts.is_empty() => {}
+        // Its worker has died before while it ran: of this message, or of a neighbour.
+        _ => item.suspect = Some(suspect::alone(&fleet.suspects).await),
+    }
     match shared.count_start(&request.id, &fleet.name, STARTS_TTL).await {
         Ok(starts) if starts > fleet.settings.quarantine_after => {
             let who = shared.starts(&request.id).await.unwrap_or_default();
             if let Err(error) = shared.clear_starts(std::slice::from_ref(&request.id)).await {
                 tracing::debug!(%error, id = %request.id, "the count of starts stays");
             }
-            Err(Refusal::new(
-                "poison",
-                format!(
-                    "poison: its worker died at least {} times while it ran; workers: {}",
-                    starts - 1,
-                    who.join(", ")
-                ),
-            ))
+            Err(Refusal::new("poison", evidence(starts - 1, &who)))
         }
         Ok(_) => {
             item.counted = true;

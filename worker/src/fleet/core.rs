@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tradewind_broker::client::Client;
@@ -58,6 +59,8 @@ pub(crate) struct Fleet {
     pub(crate) services: Arc<Services>,
     pub(crate) room: Room,
     pub(crate) tally: Arc<Tally>,
+    /// One at a time of those that may be poison.
+    pub(crate) suspects: Arc<Semaphore>,
     /// Batches, attempts and tasks under way.
     pub(crate) work: TaskTracker,
     /// Take nothing more.
@@ -96,6 +99,7 @@ impl Fleet {
             state: parts.state,
             settings: parts.settings,
             tally: Arc::default(),
+            suspects: Arc::new(Semaphore::new(1)),
             work: TaskTracker::new(),
             draining: CancellationToken::new(),
             cold: CancellationToken::new(),

@@ -20,6 +20,9 @@ use super::stop::StopReason;
 /// an argument.
 pub(crate) const RESULT_BYTES_MAX: usize = 3 * 1024 * 1024;
 
+/// What the reason of a poisonous message begins with.
+const POISON: &str = "poison: ";
+
 /// Before a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Verdict {
@@ -49,6 +52,8 @@ pub(crate) enum Again {
     Run,
     /// It ended: its follow-ups, and the ack.
     Repeat(Ending),
+    /// It was found to be poison, but is not in the dead-letter queue: for this reason.
+    Bury(String),
     /// A later run has taken over: the ack alone.
     Drop,
 }
@@ -67,8 +72,31 @@ pub(crate) fn again(request: &Request, stored: Option<&StoredResult>) -> Again {
     Again::Repeat(match stored.state.as_str() {
         state::SUCCESS => Ending::Success(result),
         state::REVOKED => Ending::Revoked { why: "revoked", signum: None },
-        _ => Ending::Failure(Failure::from_result(&result)),
+        _ => {
+            let failure = Failure::from_result(&result);
+            if let Some(evidence) = poison(&failure) {
+                return Again::Bury(evidence.to_owned());
+            }
+            Ending::Failure(failure)
+        }
     })
+}
+
+/// Why a message is poison: what its workers died of says so.
+pub(crate) fn evidence(deaths: u32, workers: &[String]) -> String {
+    let who = workers.join(", ");
+    format!("{POISON}its worker died at least {deaths} times while it ran; workers: {who}")
+}
+
+/// What whoever waits for a poisonous message is told, as Celery says it of a lost worker.
+pub(crate) fn lost_worker(evidence: &str) -> Failure {
+    Failure::new("WorkerLostError", evidence).module("billiard.exceptions")
+}
+
+/// The evidence, if this is such a failure.
+fn poison(failure: &Failure) -> Option<&str> {
+    let text = failure.args.first().and_then(Value::as_str)?;
+    (failure.exc_type == "WorkerLostError" && text.starts_with(POISON)).then_some(text)
 }
 
 /// After a run.
@@ -265,6 +293,10 @@ mod tests {
         assert_eq!(done, Again::Repeat(Ending::Success(json!(7))));
         let failure = Failure::new("KeyError", "x");
         let failed = again(&one, Some(&stored(2, "FAILURE", failure.to_result())));
+        // Told, but cut off before it was set aside.
+        let reason = super::evidence(3, &["celery@a".to_owned(), "celery@b".to_owned()]);
+        let told = super::lost_worker(&reason).to_result();
+        assert_eq!(again(&one, Some(&stored(2, "FAILURE", told))), Again::Bury(reason));
         let Again::Repeat(Ending::Failure(found)) = failed else { panic!("{failed:?}") };
         assert_eq!(found.to_result(), failure.to_result());
     }

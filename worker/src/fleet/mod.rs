@@ -26,6 +26,7 @@ mod run;
 mod settle;
 mod state;
 mod stop;
+mod suspect;
 pub mod testing;
 mod worker;
 

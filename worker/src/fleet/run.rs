@@ -20,6 +20,7 @@ use super::registry::{Registration, panic_text};
 use super::report;
 use super::state::{Seen, Serial};
 use super::stop::{Stop, StopReason};
+use super::suspect::Alone;
 
 /// A delivery that is worked on.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Item {
     pub(crate) places: Places,
     /// Its start was counted.
     pub(crate) counted: bool,
+    /// It may be poison: no other such message starts beside it.
+    pub(crate) suspect: Option<Alone>,
 }
 
 /// A run that has ended and is not reported yet.

@@ -23,7 +23,8 @@ pub(crate) async fn settle_all(fleet: &Fleet, all: Vec<Ran>) {
 /// Reports one.
 pub(crate) async fn settle(fleet: &Fleet, ran: Ran) {
     let Ran { item, ending, runtime, children, repeated } = ran;
-    let Item { mut delivery, seen, serial, task, ticket, places: mut held, counted } = item;
+    let Item { mut delivery, seen, serial, task, ticket, places: mut held, counted, suspect } =
+        item;
     let request = &seen.request;
     // The handler has ended; its outcome alone holds a place now.
     drop(ticket.slot);
@@ -69,6 +70,8 @@ pub(crate) async fn settle(fleet: &Fleet, ran: Ran) {
     if !repeated {
         fleet.state.emit_some(&seen, || happened(&ending, runtime));
     }
+    // Until here a death of the worker would have been taken for its fault.
+    drop(suspect);
     drop(ticket.unsent);
     fleet.gauge();
 }

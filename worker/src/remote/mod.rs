@@ -5,6 +5,7 @@
 //! best effort: nothing here ever delays a task, and tasks need none of it. No gossip, no mingle: one
 //! broadcast per heartbeat.
 
+mod about;
 mod arguments;
 mod autoscale;
 mod control;
@@ -21,6 +22,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 
+pub use about::broker_info;
 pub use autoscale::{Range, Scaler};
 pub use options::RemoteOptions;
 pub use scrub::scrub;

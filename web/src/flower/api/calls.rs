@@ -7,7 +7,8 @@ use axum::extract::{Path, State};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, civil::DateTime};
 use serde_json::{Map, Value, json};
-use tradewind_proto::celery::{Request, state};
+use tradewind_proto::celery::canvas::{Plan, Planned};
+use tradewind_proto::celery::{Request, ResultTuple, state};
 
 use super::results::{outcome_of, shown, stored};
 use super::workers::require_registered;
@@ -127,28 +128,24 @@ impl Call {
     }
 }
 
-/// Publishes a call and returns the task's id.
+/// Sends a call and returns the task's id. Where it goes: what the call says, else the fleet's routes.
 async fn publish(shared: &Shared, task: &str, call: &Call) -> Result<String, Refusal> {
     let id = call.text("task_id").map_or_else(|| shared.deps.ids.next().to_string(), str::to_owned);
-    let now = shared.deps.clock.now();
-    let mut request = call.request(task, id.clone(), now)?;
-    request.reply_to =
-        shared.deps.results.as_ref().and_then(|results| results.reply_to().map(str::to_owned));
-    let mut message = request.to_message();
-    if let Some(expires) = request.expires {
-        let left = expires.duration_since(now).as_millis().max(0);
-        message.expiration_ms = u64::try_from(left).ok();
+    let client = &shared.deps.client;
+    let mut request = call.request(task, id.clone(), shared.deps.clock.now())?;
+    let applied = client.applied();
+    (request.reply_to, request.origin) = (applied.reply_to, applied.origin);
+    let said = |name| call.text(name).map(str::to_owned);
+    let (mut queue, exchange, routing_key) = (said("queue"), said("exchange"), said("routing_key"));
+    if exchange.is_none() {
+        // The routing key of the default exchange is the name of a queue.
+        queue = queue.or_else(|| routing_key.clone());
     }
-    let broker = &shared.deps.broker;
-    let sent = match (call.text("exchange"), call.text("routing_key"), call.text("queue")) {
-        (_, _, Some(queue)) => broker.publish(queue, message).await,
-        (Some(exchange), key, None) => {
-            broker.publish_routed(exchange, key.unwrap_or_default(), message).await
-        }
-        (None, Some(queue), None) => broker.publish(queue, message).await,
-        (None, None, None) => broker.publish(&shared.options.default_queue, message).await,
-    };
-    sent.map_err(|error| Refusal::unavailable("publish", &error))?;
+    let priority = call.number("priority")?.is_some().then_some(request.priority);
+    let planned = Planned { request, queue, exchange, routing_key, priority };
+    let result = ResultTuple::task(&id);
+    let plan = Plan { joins: Vec::new(), sends: vec![planned], result };
+    client.execute(plan).await.map_err(|error| Refusal::unavailable("publish", &error))?;
     Ok(id)
 }
 

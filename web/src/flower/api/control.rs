@@ -4,6 +4,8 @@ use std::fmt::Display;
 
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
+use tradewind_broker::client::REVOKE_TTL;
+use tradewind_broker::coordination::Revoked;
 
 use super::params::Params;
 use super::workers::require_registered;
@@ -81,11 +83,7 @@ pub(super) async fn pool_grow(
     Path(worker): Path<String>,
     params: Params,
 ) -> Answer {
-    require_worker(&flower, &worker)?;
-    let n: i64 = params.number("n", "int")?.unwrap_or(1);
-    let outcome = command(&flower, &worker, "pool_grow", json!({"n": n})).await?;
-    let failed = format!("Failed to grow '{worker}' worker's pool");
-    told(outcome, format!("Growing '{worker}' worker's pool by {n}"), failed)
+    resize(&flower, &worker, &params, ("pool_grow", "Growing", "grow")).await
 }
 
 /// `POST /api/worker/pool/shrink/<worker>`
@@ -94,11 +92,21 @@ pub(super) async fn pool_shrink(
     Path(worker): Path<String>,
     params: Params,
 ) -> Answer {
-    require_worker(&flower, &worker)?;
+    resize(&flower, &worker, &params, ("pool_shrink", "Shrinking", "shrink")).await
+}
+
+/// A method, and what Flower calls it when it works and when it does not.
+async fn resize(
+    flower: &FlowerHandle,
+    worker: &str,
+    params: &Params,
+    (method, doing, verb): (&str, &str, &str),
+) -> Answer {
+    require_worker(flower, worker)?;
     let n: i64 = params.number("n", "int")?.unwrap_or(1);
-    let outcome = command(&flower, &worker, "pool_shrink", json!({"n": n})).await?;
-    let failed = format!("Failed to shrink '{worker}' worker's pool");
-    told(outcome, format!("Shrinking '{worker}' worker's pool by {n}"), failed)
+    let outcome = command(flower, worker, method, json!({"n": n})).await?;
+    let failed = format!("Failed to {verb} '{worker}' worker's pool");
+    told(outcome, format!("{doing} '{worker}' worker's pool by {n}"), failed)
 }
 
 /// `POST /api/worker/pool/autoscale/<worker>`
@@ -189,6 +197,11 @@ pub(super) async fn task_revoke(
     let terminate = params.switch("terminate")?;
     let signal = params.text("signal").unwrap_or("SIGTERM");
     tracing::info!(id, terminate, signal, "a task is revoked");
+    // For workers that are not there now: those that come later ask.
+    let mark = Revoked { id: id.clone(), terminate };
+    let coordinator = flower.shared.deps.client.coordinator();
+    let marked = coordinator.revoke(&[mark], REVOKE_TTL).await;
+    marked.map_err(|error| Refusal::unavailable("revoke", &error))?;
     let arguments = json!({"task_id": id, "terminate": terminate, "signal": signal});
     let sent = flower.shared.deps.bus.broadcast(request("revoke", arguments, None)).await;
     sent.map_err(|error| Refusal::unavailable("revoke", &error))?;

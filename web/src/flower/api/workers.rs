@@ -73,7 +73,7 @@ pub(super) async fn queue_lengths(State(flower): State<FlowerHandle>) -> Answer 
     let mut names = shared.lock().answers.queues();
     names.extend(shared.options.queues.iter().cloned());
     if names.is_empty() {
-        names.insert(shared.options.default_queue.clone());
+        names.insert(shared.deps.client.routes().default_queue().to_owned());
     }
     let Some(stats) = crate::ops::queue_stats(&shared.deps.broker, names).await else {
         return Err(Refusal::unavailable("queue lengths", &"the broker does not answer"));
