@@ -261,7 +261,8 @@ async fn tasks_are_sent_and_their_results_read() {
     let (status, _) = fleet.post("/api/task/send-task/routed.one", "{}").await;
     assert_eq!(status, OK);
     let routed = fleet.broker.peek("mail", 10).await.expect("peeks");
-    let routed = Request::decode(routed.last().expect("a message")).expect("decodes");
+    // First of all: it has the priority of its route.
+    let routed = Request::decode(&routed[0]).expect("decodes");
     assert_eq!((routed.task.as_str(), routed.priority), ("routed.one", 3));
     let lengths = fleet.get("/api/queues/length").await.1;
     assert_eq!(lengths, json!({"active_queues": [{"name": "mail", "messages": 3}]}));
