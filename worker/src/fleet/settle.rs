@@ -99,7 +99,14 @@ pub(super) async fn report(
 ) -> Result<(), Error> {
     let now = fleet.clock.now();
     match ending {
-        Ending::HandedBack | Ending::Ignored | Ending::Rejected { .. } => Ok(()),
+        Ending::HandedBack | Ending::Ignored | Ending::Rejected { requeue: true, .. } => Ok(()),
+        Ending::Replaced(plan) => publish::apply(fleet, (**plan).clone(), home).await,
+        // It will never run again, and somebody may wait for it.
+        Ending::Rejected { requeue: false, reason } => {
+            let failure = Failure::new("Reject", reason.as_str()).module("celery.exceptions");
+            let ending = Ending::Failure(failure);
+            Box::pin(report(fleet, home, request, task, &ending, children, repeated)).await
+        }
         Ending::Success(value) => {
             for plan in follow::after_success(request, value, now) {
                 children.push(plan.result.to_value());
@@ -203,6 +210,6 @@ fn happened(ending: &Ending, runtime: f64) -> Option<What> {
             expired: *why == "expired",
         },
         Ending::Rejected { requeue, .. } => What::Rejected { requeue: *requeue },
-        Ending::Ignored | Ending::HandedBack => return None,
+        Ending::Replaced(_) | Ending::Ignored | Ending::HandedBack => return None,
     })
 }
