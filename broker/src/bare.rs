@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use futures::future::try_join_all;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -107,20 +108,17 @@ async fn rabbitmq(url: &str, queue: &str, count: usize) -> Result<Loops, Error> 
     let begin = Instant::now();
     let persistent = BasicProperties::default().with_delivery_mode(2);
     for start in (0..count).step_by(BATCH) {
-        let mut confirms = Vec::with_capacity(BATCH);
-        for _ in start..count.min(start + BATCH) {
-            let sent = channel.basic_publish(
+        let writes = (start..count.min(start + BATCH)).map(|_| {
+            channel.basic_publish(
                 "".into(),
                 queue.into(),
                 BasicPublishOptions::default(),
                 &body,
                 persistent.clone(),
-            );
-            confirms.push(sent.await.map_err(failed)?);
-        }
-        for confirm in confirms {
-            confirm.await.map_err(failed)?;
-        }
+            )
+        });
+        let confirms = try_join_all(writes).await.map_err(failed)?;
+        try_join_all(confirms).await.map_err(failed)?;
     }
     let publish = begin.elapsed();
     let prefetch = u16::try_from(BATCH * 2).unwrap_or(u16::MAX);

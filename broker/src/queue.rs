@@ -31,6 +31,9 @@ pub struct Capabilities {
     pub priorities: bool,
     /// Priority 0 is served first (kombu on Redis); otherwise the highest number is.
     pub zero_first: bool,
+    /// The server hands messages out before they are asked for, up to the prefetch; otherwise nothing is
+    /// reserved that a call of [`Consumer::next_batch`] did not ask for.
+    pub takes_ahead: bool,
 }
 
 /// One message to publish.

@@ -133,6 +133,53 @@ async fn a_result_that_we_wrote_has_celerys_key_members_channel_and_expiry() {
     assert_eq!(serde_json::from_str::<serde_json::Value>(&stored).expect("no error"), expected);
 }
 
+/// Results that are stored together: each gets its own answer, and neither a key of another type nor one
+/// that the fence refuses disturbs the rest.
+#[tokio::test]
+async fn a_burst_is_stored_in_few_calls_with_an_answer_each() {
+    const BURST: usize = 600;
+    let server = Redis::start(RedisOptions { appendonly: false }).expect("a server");
+    let (url, options) = open(server.url());
+    let clock = std::sync::Arc::new(tradewind_proto::clock::SystemClock);
+    let backend = tradewind_broker::open_results(&url, &options, clock).await.expect("a backend");
+    let day = std::time::Duration::from_secs(86_400);
+    let result = |number: usize, token: i64| tradewind_broker::StoredResult {
+        task_id: format!("burst-{number}"),
+        token,
+        state: "SUCCESS".to_owned(),
+        meta: CELERY.replace("ID", &format!("burst-{number}")).into_bytes(),
+        reply_to: None,
+    };
+    backend.put(result(1, 7), day).await.expect("a newer attempt's result");
+    let client = redis::Client::open(server.url()).expect("a client");
+    let mut link = client.get_multiplexed_async_connection().await.expect("a link");
+    let mut strange = redis::cmd("LPUSH");
+    strange.arg("celery-task-meta-burst-2").arg("a list");
+    strange.query_async::<()>(&mut link).await.expect("a key of another type");
+    let mut reset = redis::cmd("CONFIG");
+    reset.arg("RESETSTAT").query_async::<()>(&mut link).await.expect("no error");
+
+    let puts = (0..BURST).map(|number| backend.put(result(number, 3), day));
+    let answers = futures::future::join_all(puts).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        let expected = match number {
+            1 => tradewind_broker::Put::Superseded,
+            _ => tradewind_broker::Put::Stored,
+        };
+        assert_eq!(answer.expect("an answer"), expected, "result {number}");
+    }
+    for (number, token) in [(0, 3), (1, 7), (2, 3), (BURST - 1, 3)] {
+        let found = backend.get(&format!("burst-{number}")).await.expect("no error");
+        assert_eq!(found.map(|found| found.token), Some(token), "result {number}");
+    }
+    let mut info = redis::cmd("INFO");
+    let stats: String = info.arg("commandstats").query_async(&mut link).await.expect("no error");
+    let calls =
+        stats.split("cmdstat_evalsha:calls=").nth(1).and_then(|text| text.split(',').next());
+    let calls: usize = calls.and_then(|calls| calls.parse().ok()).expect("a number of calls");
+    assert!(calls <= BURST / 100, "{calls} script calls for {BURST} results");
+}
+
 /// A take that the server carried out and whose reply got lost: the living reader must still come by
 /// the item, because its lease never ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

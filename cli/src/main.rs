@@ -29,6 +29,9 @@ use crate::args::{Cli, Command};
 use crate::context::Context;
 use crate::failure::Failure;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let result = parse().and_then(|cli| match cli.command {
         // Before anything else is started: a guard must stay small.

@@ -81,6 +81,8 @@ fn get<'a>(cases: &'a Cases, name: &str, protocol: u64) -> &'a Request {
 fn every_message_is_read_but_for_what_is_refused_on_purpose() {
     let refused = BTreeMap::from([
         ("pickle", "content-type"),
+        // Python's whole numbers have no bounds; a wrong one would go on unnoticed.
+        ("big_integer", "number"),
         ("bzip2", "compression"),
         ("lzma", "compression"),
     ]);
@@ -170,8 +172,7 @@ fn follow_ups_are_found_in_either_protocol() {
 fn a_retry_message_is_read_as_the_request_that_made_it() {
     each(|of, cases| {
         for ((name, protocol), found) in cases {
-            // Numbers beyond 64 bits become floating point, and are not kept to the last bit.
-            for request in found.iter().flatten().filter(|_| name != "big_integer") {
+            for request in found.iter().flatten() {
                 let again = Request::decode(&request.to_message())
                     .unwrap_or_else(|bad| panic!("{of} {name} {protocol}: {bad}"));
                 if *protocol == 2 {

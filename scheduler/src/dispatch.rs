@@ -302,8 +302,13 @@ mod tests {
 
     #[test]
     fn heavier_is_never_later() {
-        let amqp =
-            Capabilities { durable: true, shared: true, priorities: true, zero_first: false };
+        let amqp = Capabilities {
+            durable: true,
+            shared: true,
+            priorities: true,
+            zero_first: false,
+            takes_ahead: true,
+        };
         let redis = Capabilities { zero_first: true, ..amqp };
         let weights = [i32::MIN, -1, 0, 1, 2, 3, 4, 100, 512, 100_000, i32::MAX];
         for pair in weights.windows(2) {

@@ -58,6 +58,10 @@ def main():
                     worker.wait()
             if code:
                 raise SystemExit(code)
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    code = script("capture_amqp.py", str(folder), env=env).wait()
+    if code:
+        raise SystemExit(code)
 
 
 main()

@@ -87,7 +87,7 @@ async fn steer(
 ) -> Result<(), Error> {
     let before = std::mem::replace(now, then);
     if now.prefetch > before.prefetch {
-        let larger = fleet.broker.consume(&now.queues, now.prefetch).await?;
+        let larger = fleet.broker.consume(&now.queues, fleet.prefetch(now.prefetch)).await?;
         let mut old = std::mem::replace(consumer, larger);
         return old.close().await;
     }

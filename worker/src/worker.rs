@@ -242,7 +242,9 @@ impl Worker {
         };
         let broker = &core.fleet.broker;
         broker.declare(&core.options.queues).await?;
-        let consumer = broker.consume(&core.options.queues, core.options.concurrency).await?;
+        let consumer = broker
+            .consume(&core.options.queues, core.fleet.prefetch(core.options.concurrency))
+            .await?;
         let duties = Duties::start(&core, guard, outcomes);
         for (_, runtime) in core.runtimes.iter() {
             runtime.warm(core.instance).await;

@@ -84,7 +84,13 @@ impl Broker for MemoryBroker {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: false, shared: false, priorities: true, zero_first: false }
+        Capabilities {
+            durable: false,
+            shared: false,
+            priorities: true,
+            zero_first: false,
+            takes_ahead: false,
+        }
     }
 
     async fn declare(&self, queues: &[String]) -> Result<(), Error> {

@@ -14,7 +14,7 @@ mod hold;
 pub(crate) mod link;
 pub(crate) mod message;
 mod native_delay;
-mod publish;
+pub(crate) mod publish;
 mod settle;
 pub(crate) mod table;
 
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tradewind_proto::Timestamp;
@@ -142,7 +143,13 @@ impl Broker for RabbitBroker {
     fn capabilities(&self) -> Capabilities {
         let form = self.inner.form;
         let priorities = form.kind == QueueKind::Classic && form.max_priority.is_some();
-        Capabilities { durable: true, shared: true, priorities, zero_first: false }
+        Capabilities {
+            durable: true,
+            shared: true,
+            priorities,
+            zero_first: false,
+            takes_ahead: true,
+        }
     }
 
     async fn declare(&self, queues: &[String]) -> Result<(), Error> {
@@ -164,15 +171,13 @@ impl Broker for RabbitBroker {
         let now = self.inner.clock.now();
         batch.iter_mut().for_each(|item| stamp(&mut item.message, now));
         for window in batch.chunks(PUBLISH_WINDOW) {
-            let mut written = Vec::with_capacity(window.len());
-            for Outgoing { queue, message } in window {
-                let checked = self.inner.open().and_then(|()| check_outgoing(queue, message));
-                written.push(match checked.and_then(|()| message::to_properties(message)) {
-                    Ok(properties) => publisher.write(queue, &message.body, properties).await,
-                    Err(error) => Err(error),
-                });
-            }
-            for one in written {
+            // Together, because the client writes a message to the socket for each that is awaited alone.
+            let writes = window.iter().map(|Outgoing { queue, message }| async move {
+                self.inner.open().and_then(|()| check_outgoing(queue, message))?;
+                let properties = message::to_properties(message)?;
+                publisher.write(queue, &message.body, properties).await
+            });
+            for one in join_all(writes).await {
                 results.push(match one {
                     Ok(written) => publisher.confirmed(written).await,
                     Err(error) => Err(error),

@@ -19,6 +19,22 @@ const NO_EXCHANGE: &str = "no exchange";
 pub(super) struct Publisher {
     link: Link,
     channel: Mutex<Option<Channel>>,
+    turn: Turn,
+}
+
+/// See [`in_turn`].
+pub(crate) type Turn = std::sync::Mutex<()>;
+
+/// Publishes with nobody between the two steps in which the client counts a message and puts it into its
+/// output: it counts confirms by these numbers, and two threads that mix the steps would take each
+/// other's.
+pub(crate) async fn in_turn<T>(turn: &Turn, publishing: impl Future<Output = T>) -> T {
+    let mut publishing = std::pin::pin!(publishing);
+    std::future::poll_fn(|context| {
+        let _alone = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        publishing.as_mut().poll(context)
+    })
+    .await
 }
 
 /// A message that was written and not confirmed yet.
@@ -29,7 +45,7 @@ pub(super) struct Written {
 
 impl Publisher {
     pub(super) fn new(link: Link) -> Self {
-        Self { link, channel: Mutex::new(None) }
+        Self { link, channel: Mutex::new(None), turn: Turn::default() }
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -75,7 +91,7 @@ impl Publisher {
     ) -> Result<PublisherConfirm, Error> {
         let channel = self.channel().await?;
         let write = channel.basic_publish(exchange, key, OPTIONS, body, properties);
-        self.link.limited("publishing", write).await
+        self.link.limited("publishing", in_turn(&self.turn, write)).await
     }
 
     /// Publishes to an exchange and waits. One that does not exist ends the channel and with it all

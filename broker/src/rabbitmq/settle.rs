@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::future::try_join_all;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -146,10 +147,9 @@ async fn write(
     if let Some(tag) = upto {
         channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
     }
-    for tag in single {
-        channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?;
-    }
-    Ok(())
+    let single = single.into_iter();
+    let acks = single.map(|tag| channel.basic_ack(tag, BasicAckOptions { multiple: false }));
+    try_join_all(acks).await.map(|_| ())
 }
 
 #[cfg(test)]

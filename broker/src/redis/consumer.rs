@@ -22,6 +22,9 @@ use crate::{Consumer, Delivery, Error, Payload, Settle};
 
 /// Most messages of one script call.
 const POP_MAX: usize = 256;
+/// A batch of this size that came full says that the queue is deep: the next one is asked for while it
+/// is worked on. Smaller ones are not, so that a worker with few free slots keeps nothing from others.
+const AHEAD_MIN: usize = 32;
 /// First pause of an idle consumer; doubles up to the option `poll_max_ms`.
 const POLL_MIN: Duration = Duration::from_millis(1);
 /// A call that takes longer says that nobody answers.
@@ -121,7 +124,13 @@ impl RedisConsumer {
 
     fn handed_over(&mut self, max: usize) -> Vec<Delivery> {
         let count = max.max(1).min(self.buffer.len());
-        self.buffer.drain(..count).collect()
+        let batch: Vec<Delivery> = self.buffer.drain(..count).collect();
+        let ahead = max.min(self.slots.free()).min(POP_MAX);
+        if count >= AHEAD_MIN && count == max.min(POP_MAX) && ahead >= AHEAD_MIN {
+            debug_assert!(self.fetch.is_none(), "the buffer was filled by the last call");
+            self.start_fetch(ahead);
+        }
+        batch
     }
 }
 

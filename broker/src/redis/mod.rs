@@ -162,7 +162,13 @@ impl Broker for RedisBroker {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: true, shared: true, priorities: true, zero_first: true }
+        Capabilities {
+            durable: true,
+            shared: true,
+            priorities: true,
+            zero_first: true,
+            takes_ahead: false,
+        }
     }
 
     async fn declare(&self, queues: &[String]) -> Result<(), Error> {

@@ -36,8 +36,10 @@ local function reserve(queue, key, raw)
   count = count + 1
   local tag
   if string.sub(raw, 1, 1) == '{' and string.sub(raw, -1) == '}' then
-    -- Plain ASCII, as every client writes it: a tag is a name here, and `!` begins those of our own.
-    tag = string.match(raw, '.*"delivery_tag"%s*:%s*"([^"|!%c\128-\255]+)"')
+    -- The last one, in plain ASCII, as every client writes it: a tag is a name here, and `!` begins those
+    -- of our own. A look at the end first spares reading a long message twice.
+    local pattern = '.*"delivery_tag"%s*:%s*"([^"|!%c\128-\255]+)"'
+    tag = string.match(string.sub(raw, -160), pattern) or string.match(raw, pattern)
   end
   if tag then
     local value = '[' .. raw .. ',"",' .. ARGV[6 + queue] .. ']'

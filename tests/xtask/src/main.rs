@@ -13,6 +13,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   sim --seed N [--seeds M]        the simulation alone
   soak --broker redis|rabbitmq --tasks N
   fuzz --broker redis|rabbitmq --seed N --messages M
+  celery-suite [--broker redis|rabbitmq] [-k EXPRESSION] [--known] [--worker celery]
+                                  Celery's own integration suite against our worker
   capture                         golden vectors of Celery anew";
 
 fn main() -> ExitCode {
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         ["sim", rest @ ..] => ci::simulation(rest),
         ["capture"] => python::capture(),
         ["soak", rest @ ..] => ci::program("soak", rest),
+        ["celery-suite", rest @ ..] => ci::program("celery_suite", rest),
         ["fuzz", rest @ ..] => ci::program("fuzz", rest),
         _ => Err(USAGE.to_owned()),
     };

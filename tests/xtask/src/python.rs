@@ -43,6 +43,15 @@ pub(crate) const CELERY: [Environment; 2] = [
     },
 ];
 
+/// For Celery's own integration suite.
+const SUITE: Environment = Environment {
+    name: "celery-suite",
+    requirements: "tests/python/celery-suite.txt",
+    variable: Some("TRADEWIND_CELERY_SUITE"),
+};
+/// The release whose suite it is.
+const SUITE_OF: &str = "celery==5.7.0";
+
 impl Environment {
     /// Its folder; the interpreter is `bin/python` in it.
     pub(crate) fn folder(&self) -> PathBuf {
@@ -69,13 +78,32 @@ impl Environment {
 
 /// Tells a test command where the Celery environments are, after making them.
 pub(crate) fn hand_over(command: &mut Command) -> Result<(), String> {
-    for environment in &CELERY {
+    for environment in CELERY.iter().chain([&SUITE]) {
         let folder = environment.ensure()?;
         if let Some(variable) = environment.variable {
             command.env(variable, folder);
         }
     }
+    command.env("TRADEWIND_CELERY_SUITE_SOURCE", suite_source()?);
     Ok(())
+}
+
+/// Celery's source distribution, which has its suite; nothing of it is kept in the repository.
+fn suite_source() -> Result<PathBuf, String> {
+    let folder = target().join("celery-suite");
+    let archive = folder.join(format!("{}.tar.gz", SUITE_OF.replace("==", "-")));
+    if archive.exists() {
+        return Ok(archive);
+    }
+    let what = format!("source distribution of {SUITE_OF}");
+    pip(&what, &SUITE.folder(), |pip| {
+        pip.args(["download", "--no-deps", "--no-binary", "celery"]);
+        pip.arg("--dest").arg(&folder).arg(SUITE_OF);
+    })?;
+    if archive.exists() {
+        return Ok(archive);
+    }
+    Err(format!("{what}: pip has not left {}", archive.display()))
 }
 
 /// Captures golden vectors of Celery's wire anew, into `proto/tests/data/celery`.
@@ -94,13 +122,20 @@ pub(crate) fn capture() -> Result<(), String> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "an index of others gives no signal to await")]
 fn install(what: &str, folder: &Path, requirements: &Path) -> Result<(), String> {
+    pip(what, folder, |pip| {
+        pip.args(["install", "-r"]).arg(requirements);
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "an index of others gives no signal to await")]
+fn pip(what: &str, folder: &Path, args: impl Fn(&mut Command)) -> Result<(), String> {
     let mut tries = 1;
     loop {
         let mut pip = Command::new(folder.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
-        match step(&format!("{what}: pip install, try {tries}"), pip.arg(requirements)) {
+        pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check"]);
+        args(&mut pip);
+        match step(&format!("{what}: pip, try {tries}"), &mut pip) {
             Ok(()) => return Ok(()),
             Err(error) if tries == PIP_TRIES => return Err(error),
             Err(error) => println!("==> {error}"),

@@ -13,7 +13,7 @@ use tradewind_broker::{Broker, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds};
 
 use super::context::Services;
-use super::pool::{Place, Pool, Slot};
+use super::pool::{PLACES_PER_SLOT, Place, Pool, Slot};
 use super::registry::Tasks;
 use super::state::FleetState;
 use crate::metrics::Metrics;
@@ -108,6 +108,15 @@ impl Fleet {
 }
 
 impl Fleet {
+    /// Most messages reserved and not settled, for so many slots. Where nothing is taken ahead, tasks whose
+    /// outcome is on its way need not keep the next ones from being taken.
+    pub(crate) fn prefetch(&self, slots: u16) -> u16 {
+        match self.broker.capabilities().takes_ahead {
+            true => slots,
+            false => slots.saturating_mul(PLACES_PER_SLOT),
+        }
+    }
+
     /// Says how full the pool is.
     pub(crate) fn gauge(&self) {
         let pool = self.state.pool();

@@ -6,11 +6,14 @@ use jiff::SignedDuration;
 use serde_json::Value;
 use tradewind_broker::StoredResult;
 use tradewind_proto::Timestamp;
+use tradewind_proto::celery::canvas::Plan;
 use tradewind_proto::celery::{Request, state};
 
 use super::error::{Failure, Retry, TaskError};
 use super::options::TaskOptions;
 use super::registry::Outcome;
+use super::replace::replacement;
+use super::report::token;
 use super::stop::StopReason;
 
 /// Largest result, as JSON text; the same as a message body, because the next task of a chain gets it as
@@ -57,7 +60,7 @@ pub(crate) enum Again {
 
 pub(crate) fn again(request: &Request, stored: Option<&StoredResult>) -> Again {
     let Some(stored) = stored else { return Again::Run };
-    let own = i64::from(request.retries);
+    let own = token(request);
     if stored.token > own || (stored.token == own && stored.state == state::RETRY) {
         return Again::Drop;
     }
@@ -109,6 +112,8 @@ pub(crate) enum Ending {
         why: &'static str,
         signum: Option<i32>,
     },
+    /// What runs in its place is sent.
+    Replaced(Box<Plan>),
     Ignored,
     Rejected {
         requeue: bool,
@@ -126,7 +131,7 @@ impl Ending {
             Self::Failure(_) => state::FAILURE,
             Self::Retry { .. } => state::RETRY,
             Self::Revoked { .. } => state::REVOKED,
-            Self::Ignored => "IGNORED",
+            Self::Replaced(_) | Self::Ignored => "IGNORED",
             Self::Rejected { .. } => "REJECTED",
             Self::HandedBack => "HANDED_BACK",
         }
@@ -181,6 +186,10 @@ pub(crate) fn after(
         }
         TaskError::Fail(failure) => Ending::Failure(failure),
         TaskError::Retry(retry) => retried(*retry, request, options, now),
+        TaskError::Replace(by) => match replacement(request, *by, now) {
+            Ok(plan) => Ending::Replaced(Box::new(plan)),
+            Err(failure) => Ending::Failure(failure),
+        },
         TaskError::Ignore => Ending::Ignored,
         TaskError::Reject { requeue, reason } => Ending::Rejected { requeue, reason },
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tradewind_proto::Timestamp;
+use tradewind_proto::celery::Signature;
 
 use super::stop::StopReason;
 
@@ -92,9 +93,12 @@ pub enum TaskError {
     Fail(Failure),
     /// Run again later.
     Retry(Box<Retry>),
+    /// Run this in its place, under its id: who waits for the task gets the result of the replacement, and
+    /// callbacks, errbacks, the rest of the chain and the chord follow that (Celery's `Task.replace`).
+    Replace(Box<Signature>),
     /// End without storing a result.
     Ignore,
-    /// Give the message back, or away to the dead-letter queue.
+    /// Give the message back, or away to the dead-letter queue; then the task has failed with `Reject`.
     Reject {
         /// Back to its queue; otherwise dead-lettered.
         requeue: bool,
@@ -122,6 +126,11 @@ impl TaskError {
     /// Runs again after a wait.
     pub fn retry_in(countdown: Duration) -> Self {
         Self::Retry(Box::new(Retry { countdown: Some(countdown), ..Retry::default() }))
+    }
+
+    /// Puts a task or canvas in this one's place.
+    pub fn replace(by: Signature) -> Self {
+        Self::Replace(Box::new(by))
     }
 
     /// Dead-letters the message.

@@ -17,7 +17,7 @@ use super::{publish, report};
 const CHORD_DEPTH_MAX: usize = 16;
 
 /// The same ids for the same task, however often they are asked for.
-fn ids(of: &Request, what: &str) -> impl FnMut() -> String {
+pub(super) fn ids(of: &Request, what: &str) -> impl FnMut() -> String {
     let seed = format!("{}:{}:{what}", of.id, of.retries);
     let mut number = 0_u64;
     move || {
@@ -32,7 +32,7 @@ fn ids(of: &Request, what: &str) -> impl FnMut() -> String {
     }
 }
 
-fn applied(of: &Request, args: Vec<Value>, now: Timestamp) -> Applied {
+pub(super) fn applied(of: &Request, args: Vec<Value>, now: Timestamp) -> Applied {
     let mut applied = Applied::by_task(of, args, now);
     applied.reply_to.clone_from(&of.reply_to);
     applied
@@ -87,7 +87,7 @@ pub(crate) async fn failed(
     }
     // Those who wait for the end of the chain wait for its last task.
     for element in request.embed.chain.iter().rev() {
-        if let Some(rest) = as_request(element, request) {
+        for rest in as_requests(element, request) {
             store(fleet, &rest, failure, state).await?;
             part(fleet, &rest, state, &failure.to_result(), home, 0).await?;
         }
@@ -95,12 +95,25 @@ pub(crate) async fn failed(
     part(fleet, request, state, &failure.to_result(), home, 0).await
 }
 
-/// The request that a frozen signature would be.
+/// The tasks that a canvas ends in: who waits for it waits for all of them.
+fn ends(signature: Signature) -> Vec<Signature> {
+    let inner = match signature.subtask_type.as_deref() {
+        Some("chord") => signature.kwargs.get("body").cloned().into_iter().collect(),
+        Some("group") => match signature.kwargs.get("tasks") {
+            Some(Value::Array(tasks)) => tasks.clone(),
+            _ => Vec::new(),
+        },
+        _ => return vec![signature],
+    };
+    inner.into_iter().filter_map(|one| Signature::from_value(one).ok()).flat_map(ends).collect()
+}
+
+/// The requests that the end of a frozen signature would be.
+fn as_requests(signature: &Signature, parent: &Request) -> Vec<Request> {
+    ends(signature.clone()).iter().filter_map(|end| as_request(end, parent)).collect()
+}
+
 fn as_request(signature: &Signature, parent: &Request) -> Option<Request> {
-    let mut signature = signature.clone();
-    if signature.subtask_type.as_deref() == Some("chord") {
-        signature = Signature::from_value(signature.kwargs.get("body")?.clone()).ok()?;
-    }
     let options = &signature.options;
     let mut request = Request::new(signature.task.clone(), signature.option_text("task_id")?);
     request.root_id.clone_from(&parent.root_id);
@@ -167,7 +180,7 @@ pub(crate) async fn part(
             let raised = Failure::from_result(&bad.result).repr();
             let text = format!("Dependency {} raised {raised}", bad.task_id);
             let failure = Failure::new("ChordError", text).module("celery.exceptions");
-            if let Some(body) = as_request(body, request) {
+            for body in as_requests(body, request) {
                 store(fleet, &body, &failure, state::FAILURE).await?;
                 Box::pin(chord_failed(fleet, &body, &failure, home, depth + 1)).await?;
             }
@@ -188,7 +201,7 @@ async fn chord_failed(
         publish::apply(fleet, plan, home).await?;
     }
     for element in body.embed.chain.iter().rev() {
-        if let Some(rest) = as_request(element, body) {
+        for rest in as_requests(element, body) {
             store(fleet, &rest, failure, state::FAILURE).await?;
             part(fleet, &rest, state::FAILURE, &failure.to_result(), home, depth).await?;
         }
@@ -202,7 +215,7 @@ mod tests {
     use tradewind_proto::celery::{Embed, Request, Signature};
     use tradewind_proto::clock::from_micros;
 
-    use super::{after_failure, after_success};
+    use super::{after_failure, after_success, as_requests};
 
     fn request() -> Request {
         let chain = vec![Signature::new("last"), Signature::new("next").arg(2)];
@@ -237,6 +250,16 @@ mod tests {
         assert_eq!(ids(&request()), ids(&request()));
         assert_ne!(ids(&request()), ids(&Request { id: "b".to_owned(), ..request() }));
         assert_ne!(ids(&request())[0], ids(&request())[1]);
+    }
+
+    #[test]
+    fn a_body_that_is_a_group_fails_in_all_its_tasks() {
+        let task = |id: &str| Signature::new("t").option("task_id", id);
+        let chord = Signature::chord([task("h")], Signature::group([task("b"), task("c")]));
+        let body = Signature::group([task("a"), chord]);
+        let failed = as_requests(&body, &request());
+        let ids: Vec<&str> = failed.iter().map(|request| request.id.as_str()).collect();
+        assert_eq!(ids, ["a", "b", "c"]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod places;
 pub(crate) mod pool;
 mod publish;
 mod registry;
+mod replace;
 mod report;
 mod retry;
 pub(crate) mod revoked;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Tasks that run or whose outcome is not safe yet, as a multiple of the slots.
-const PLACES_PER_SLOT: usize = 4;
+pub(crate) const PLACES_PER_SLOT: u16 = 4;
 
 /// A resizable set of slots. Growing takes effect at once, shrinking as slots become free.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Pool {
     pub fn new(size: usize) -> Self {
         Self {
             slots: Permits::new(size),
-            places: Permits::new(size.max(1) * PLACES_PER_SLOT),
+            places: Permits::new(size.max(1) * usize::from(PLACES_PER_SLOT)),
             busy: AtomicUsize::new(0),
         }
     }
@@ -54,7 +54,7 @@ impl Pool {
     /// Changes the number of slots; at least one stays.
     pub fn resize(&self, wanted: usize) {
         let wanted = wanted.max(1);
-        self.places.resize(wanted * PLACES_PER_SLOT);
+        self.places.resize(wanted * usize::from(PLACES_PER_SLOT));
         self.slots.resize(wanted);
     }
 

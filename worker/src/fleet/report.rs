@@ -5,6 +5,17 @@ use tradewind_broker::StoredResult;
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::{Request, wire_time};
 
+/// Replacements within replacements that are told apart.
+const NESTING_MAX: i64 = (1 << 20) - 1;
+
+/// Which of two results of one task is the later one: a retry and a replacement run under the same id.
+pub(crate) fn token(request: &Request) -> i64 {
+    let nesting = request.headers.get("replaced_task_nesting").and_then(Value::as_u64).unwrap_or(0);
+    // Stores keep tokens exactly up to 2^53.
+    let nesting = i64::try_from(nesting).unwrap_or(NESTING_MAX).min(NESTING_MAX);
+    (nesting << 32) | i64::from(request.retries)
+}
+
 /// The result of a task in a state that is not its end.
 pub(crate) fn running(request: &Request, state: &str, result: &Value) -> StoredResult {
     stored(request, state, &result.to_string(), None, &[], None)
@@ -37,7 +48,7 @@ pub(crate) fn stored(
     member(&format!(", \"task_id\": {}}}", json!(request.id)));
     StoredResult {
         task_id: request.id.clone(),
-        token: i64::from(request.retries),
+        token: token(request),
         state: state.to_owned(),
         meta,
         reply_to: request.reply_to.clone(),

@@ -17,11 +17,17 @@ use super::{follow, places, publish, report};
 
 /// Reports many: their calls go out together, so that drivers can put them into few round trips.
 pub(crate) async fn settle_all(fleet: &Fleet, all: Vec<Ran>) {
-    join_all(all.into_iter().map(|ran| settle(fleet, ran))).await;
+    join_all(all.into_iter().map(|ran| settle_one(fleet, ran))).await;
+    fleet.gauge();
 }
 
 /// Reports one.
 pub(crate) async fn settle(fleet: &Fleet, ran: Ran) {
+    settle_one(fleet, ran).await;
+    fleet.gauge();
+}
+
+async fn settle_one(fleet: &Fleet, ran: Ran) {
     let Ran { item, ending, runtime, children, repeated } = ran;
     let Item { mut delivery, seen, serial, task, ticket, places: mut held, counted, suspect } =
         item;
@@ -73,7 +79,6 @@ pub(crate) async fn settle(fleet: &Fleet, ran: Ran) {
     // Until here a death of the worker would have been taken for its fault.
     drop(suspect);
     drop(ticket.unsent);
-    fleet.gauge();
 }
 
 enum Settled {
@@ -94,7 +99,14 @@ pub(super) async fn report(
 ) -> Result<(), Error> {
     let now = fleet.clock.now();
     match ending {
-        Ending::HandedBack | Ending::Ignored | Ending::Rejected { .. } => Ok(()),
+        Ending::HandedBack | Ending::Ignored | Ending::Rejected { requeue: true, .. } => Ok(()),
+        Ending::Replaced(plan) => publish::apply(fleet, (**plan).clone(), home).await,
+        // It will never run again, and somebody may wait for it.
+        Ending::Rejected { requeue: false, reason } => {
+            let failure = Failure::new("Reject", reason.as_str()).module("celery.exceptions");
+            let ending = Ending::Failure(failure);
+            Box::pin(report(fleet, home, request, task, &ending, children, repeated)).await
+        }
         Ending::Success(value) => {
             for plan in follow::after_success(request, value, now) {
                 children.push(plan.result.to_value());
@@ -198,6 +210,6 @@ fn happened(ending: &Ending, runtime: f64) -> Option<What> {
             expired: *why == "expired",
         },
         Ending::Rejected { requeue, .. } => What::Rejected { requeue: *requeue },
-        Ending::Ignored | Ending::HandedBack => return None,
+        Ending::Replaced(_) | Ending::Ignored | Ending::HandedBack => return None,
     })
 }

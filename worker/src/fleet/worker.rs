@@ -209,7 +209,8 @@ impl FleetWorker {
     pub async fn run(self, shutdown: CancellationToken) -> Result<DrainReport, Error> {
         let Self { fleet, options, ready, hurry } = self;
         fleet.broker.declare(&options.queues).await?;
-        let consumer = fleet.broker.consume(&options.queues, options.concurrency).await?;
+        let consumer =
+            fleet.broker.consume(&options.queues, fleet.prefetch(options.concurrency)).await?;
         // Dropping this future, as a test of a dying worker does, ends everything at once.
         let _dies_with_us = fleet.draining.clone().drop_guard();
         let of_batch = Arc::clone(&fleet);

@@ -52,6 +52,8 @@ fn text_of(error: TaskError) -> String {
         TaskError::Fail(failure) => failure.traceback,
         // The orchestrator retries by its own rules.
         TaskError::Retry(_) => "the handler asked for a retry".to_owned(),
+        // There is no fleet task here whose place could be taken.
+        TaskError::Replace(_) => "the handler asked for a replacement".to_owned(),
         TaskError::Ignore => "the handler asked to be ignored".to_owned(),
         TaskError::Reject { reason, .. } => format!("the handler rejected the task: {reason}"),
     }

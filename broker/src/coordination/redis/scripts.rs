@@ -35,9 +35,9 @@ return 1
 /// Keys: ids by expiry. Arguments: ids. Returns 1 or 0 for each.
 const ARE_REVOKED: &str = r"
 local now, out = now_us(), {}
-for i, id in ipairs(ARGV) do
-  local till = redis.call('ZSCORE', KEYS[1], id)
-  out[i] = (till and tonumber(till) > now) and 1 or 0
+local till = redis.call('ZMSCORE', KEYS[1], unpack(ARGV))
+for i = 1, #ARGV do
+  out[i] = (till[i] and tonumber(till[i]) > now) and 1 or 0
 end
 return out
 ";

@@ -7,6 +7,7 @@
 mod hub;
 mod inbox;
 mod joins;
+mod putter;
 mod scripts;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ use crate::Error;
 use hub::Hub;
 use inbox::RedisSource;
 use joins::JoinScripts;
+use putter::Putter;
 use scripts::Scripts;
 
 const SERVICE: &str = "Redis";
@@ -50,6 +52,7 @@ pub(super) struct RedisResults {
 struct Shared {
     link: Link,
     scripts: Scripts,
+    putter: Putter,
     joins: JoinScripts,
     keys: KeySpace,
     watchers: Watchers,
@@ -95,6 +98,7 @@ impl RedisResults {
         let watchers = Watchers::default();
         let cancel = CancellationToken::new();
         let shared = Shared {
+            putter: Putter::start(manager.clone()),
             link: Link(manager),
             scripts: Scripts::new(),
             joins: JoinScripts::new(),
@@ -195,20 +199,8 @@ impl ResultBackend for RedisResults {
 
     async fn put(&self, result: StoredResult, ttl: Duration) -> Result<Put, Error> {
         check_result(&result)?;
-        let shared = &self.shared;
-        let value = meta::with_token(&result.meta, result.token)
-            .map_err(|reason| bad_meta(&result.task_id, reason))?;
-        let stored: i64 = shared
-            .scripts
-            .put
-            .key(shared.keys.meta(&result.task_id))
-            .arg(value)
-            .arg(result.token)
-            .arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1))
-            .invoke_async(&mut shared.connection())
-            .await
-            .map_err(|e| redis_error("a result", &e))?;
-        Ok(if stored == 1 { Put::Stored } else { Put::Superseded })
+        let key = self.shared.keys.meta(&result.task_id);
+        self.shared.putter.put(key, &result, ttl).await
     }
 
     async fn get(&self, task_id: &str) -> Result<Option<StoredResult>, Error> {

@@ -3,23 +3,6 @@
 //! An inbox is a list of `<tag>:<body>`; a reader's taken items are a hash tag → body; the zset of
 //! readers has the millisecond (server time) at which each one's lease ends.
 
-/// Stores a meta unless the fence forbids it. Keys: meta. Arguments: value, token, ttl in ms.
-/// A foreign meta has token 0; one that cannot be decoded has no say. Tokens are exact up to 2^53.
-pub(super) const PUT: &str = r"
-local old = redis.call('GET', KEYS[1])
-if old then
-  local ok, meta = pcall(cjson.decode, old)
-  if ok and type(meta) == 'table' then
-    local stored, new, state = tonumber(meta['tradewind_token']) or 0, tonumber(ARGV[2]), meta['status']
-    local ended = state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED'
-    if new < stored or (new == stored and ended) then return 0 end
-  end
-end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
-redis.call('PUBLISH', KEYS[1], ARGV[1])
-return 1
-";
-
 /// Appends bodies. Keys: list, tag counter. Arguments: wake channel, bodies.
 pub(super) const SEND: &str = r"
 local count = #ARGV - 1
@@ -89,7 +72,6 @@ return 1
 /// The scripts, hashed once.
 #[derive(Debug)]
 pub(super) struct Scripts {
-    pub(super) put: ::redis::Script,
     pub(super) send: ::redis::Script,
     pub(super) take: ::redis::Script,
     pub(super) renew: ::redis::Script,
@@ -100,7 +82,6 @@ impl Scripts {
     pub(super) fn new() -> Self {
         let with_give_back = |code: &str| ::redis::Script::new(&[GIVE_BACK, code].concat());
         Self {
-            put: ::redis::Script::new(PUT),
             send: ::redis::Script::new(SEND),
             take: with_give_back(TAKE),
             renew: with_give_back(RENEW),

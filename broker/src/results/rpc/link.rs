@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::Error;
+use crate::rabbitmq::publish::Turn;
 
 pub(super) const SERVICE: &str = "RabbitMQ";
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -36,6 +37,7 @@ pub(super) struct Link {
     /// PEM certificates to trust beside the system's.
     authorities: Option<String>,
     state: Mutex<State>,
+    pub(super) turn: Turn,
 }
 
 #[derive(Default)]
@@ -129,7 +131,7 @@ pub(super) fn short(what: &str, text: &str) -> Result<lapin::types::ShortString,
 
 impl Link {
     pub(super) fn new(uri: AMQPUri, name: &'static str, authorities: Option<String>) -> Self {
-        Self { uri, name, authorities, state: Mutex::default() }
+        Self { uri, name, authorities, state: Mutex::default(), turn: Turn::default() }
     }
 
     /// Makes the connection live. While a failed attempt is fresh it fails at once.

@@ -26,6 +26,7 @@ use super::waiting::wait_terminal;
 use super::watchers::Watchers;
 use super::{Inbox, Put, ResultBackend, ResultOptions, StoredResult, check_result};
 use crate::Error;
+use crate::rabbitmq::publish::{Turn, in_turn};
 use consumer::ReplyQueue;
 use inbox::RpcInbox;
 use link::{Link, SERVICE, answered, short};
@@ -114,8 +115,9 @@ fn inbox_queue(inbox: &str) -> String {
     format!("tradewind.inbox.{inbox}")
 }
 
-/// Publishes bodies one after the other and waits for all confirms together.
+/// Publishes bodies and waits for all confirms together.
 async fn publish(
+    turn: &Turn,
     channel: &Channel,
     queue: &ShortString,
     bodies: &[Vec<u8>],
@@ -123,12 +125,11 @@ async fn publish(
     mandatory: bool,
 ) -> lapin::Result<Vec<Confirmation>> {
     let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-    let mut confirms = Vec::with_capacity(bodies.len());
-    for body in bodies {
-        let publishing =
-            channel.basic_publish("".into(), queue.clone(), options, body, properties.clone());
-        confirms.push(publishing.await?);
-    }
+    let writes = bodies.iter().map(|body| {
+        let properties = properties.clone();
+        in_turn(turn, channel.basic_publish("".into(), queue.clone(), options, body, properties))
+    });
+    let confirms = try_join_all(writes).await?;
     try_join_all(confirms).await
 }
 
@@ -173,7 +174,8 @@ impl ResultBackend for RpcResults {
         let channel = self.publishing.publisher().await?;
         // Not mandatory: a client that is gone has no use for its result.
         let bodies = [result.meta];
-        let publishing = publish(&channel, &queue, &bodies, &properties, false);
+        let turn = &self.publishing.turn;
+        let publishing = publish(turn, &channel, &queue, &bodies, &properties, false);
         let confirms = answered("a result", publishing).await?;
         if confirms.iter().all(Confirmation::is_ack) {
             Ok(Put::Stored)
@@ -208,7 +210,8 @@ impl ResultBackend for RpcResults {
         let short_queue = short("an inbox name", &queue)?;
         let channel = self.publishing.publisher_to(&queue).await?;
         let properties = self.properties();
-        let publishing = publish(&channel, &short_queue, &bodies, &properties, true);
+        let turn = &self.publishing.turn;
+        let publishing = publish(turn, &channel, &short_queue, &bodies, &properties, true);
         for confirm in answered("inbox items", publishing).await? {
             match confirm {
                 Confirmation::Ack(None) => {}

@@ -81,14 +81,32 @@ fn chain(signature: &mut Signature, depth: usize) -> Result<Line, String> {
     Ok(line)
 }
 
-/// A group that is followed by a step is the header of a chord.
+/// A group that is followed by a step is the header of a chord; so is one that ends a chord's body.
 fn push(line: &mut Line, step: Step) {
     match line.pop() {
-        Some(Step::Group { id, members }) => {
-            line.push(Step::Chord { id, header: members, body: Box::new(step) });
-        }
-        Some(last) => line.extend([last, step]),
         None => line.push(step),
+        Some(last) if ends_in_group(&last) => line.push(headed(last, step)),
+        Some(last) => line.extend([last, step]),
+    }
+}
+
+fn ends_in_group(step: &Step) -> bool {
+    match step {
+        Step::Task(_) => false,
+        Step::Group { .. } => true,
+        Step::Chord { body, .. } => ends_in_group(body),
+    }
+}
+
+/// `step` as the body of the group that `last` ends in.
+fn headed(last: Step, step: Step) -> Step {
+    match last {
+        Step::Group { id, members } => Step::Chord { id, header: members, body: Box::new(step) },
+        Step::Chord { id, header, body } => {
+            Step::Chord { id, header, body: Box::new(headed(*body, step)) }
+        }
+        // Only what ends in a group comes here.
+        Step::Task(_) => step,
     }
 }
 

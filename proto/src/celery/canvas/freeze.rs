@@ -9,6 +9,17 @@ use super::flatten::{Line, Step};
 struct Membership {
     group: String,
     next_index: i64,
+    /// Whether its members are parts of a chord.
+    joined: bool,
+}
+
+impl Membership {
+    /// A member of a chord stays one when the group that it is in is applied on its own: the end of a
+    /// chain in a chord's header.
+    fn takes(&self, task: &Signature) -> bool {
+        let is_part = task.options.get("chord").is_some_and(|chord| !chord.is_null());
+        self.joined || !is_part || task.option_text("group_id").is_none()
+    }
 }
 
 struct Freezer<'a> {
@@ -54,7 +65,7 @@ impl Freezer<'_> {
                     None => (self.next_id)(),
                 };
                 task.options.insert("task_id".to_owned(), json!(id));
-                if let Some(membership) = membership {
+                if let Some(membership) = membership.filter(|own| own.takes(&task)) {
                     task.options.insert("group_id".to_owned(), json!(membership.group));
                     task.options.insert("group_index".to_owned(), json!(membership.next_index));
                     membership.next_index += 1;
@@ -63,14 +74,14 @@ impl Freezer<'_> {
             }
             Step::Group { id, members } => {
                 let id = id.unwrap_or_else(|| (self.next_id)());
-                let mut own = Membership { group: id.clone(), next_index: 0 };
+                let mut own = Membership { group: id.clone(), next_index: 0, joined: false };
                 let (tasks, results) = self.members(members, membership.unwrap_or(&mut own));
                 let group = Signature::group(tasks).option("task_id", id.as_str());
                 (group, ResultTuple { id, parent, results: Some(results) })
             }
             Step::Chord { id, header, body } => {
                 let id = id.unwrap_or_else(|| (self.next_id)());
-                let mut own = Membership { group: id.clone(), next_index: 0 };
+                let mut own = Membership { group: id.clone(), next_index: 0, joined: true };
                 let (tasks, results) = self.members(header, &mut own);
                 let header = ResultTuple { id: id.clone(), parent, results: Some(results) };
                 let (body, result) = self.step(*body, Some(header), membership);

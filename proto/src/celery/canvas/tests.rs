@@ -217,3 +217,45 @@ fn what_makes_no_sense_is_refused() {
     }
     assert!(plan(deep, &applied(), &mut next).is_err());
 }
+
+#[test]
+fn a_group_at_the_end_of_a_header_s_chain_hands_its_parts_in_to_the_chord() {
+    let inner = Signature::group([sig("c"), sig("d")]);
+    let header = [sig("a"), Signature::chain([sig("b"), inner])];
+    let first = planned(Signature::chord(header, sig("body")));
+    assert_eq!(first.joins[0].1, 3, "three parts");
+    let second = &first.sends[1].request;
+    assert_eq!(second.task, "b");
+    // What its worker does when it has ended.
+    let group = second.embed.chain[0].clone();
+    let then = plan_with(group, &Applied::by_task(second, vec![json!(1)], applied().now));
+    assert!(then.joins.is_empty());
+    let indexes: Vec<_> = then
+        .sends
+        .iter()
+        .map(|sent| {
+            assert_eq!(sent.request.group.as_deref(), Some(first.joins[0].0.as_str()));
+            assert_eq!(sent.request.embed.chord.as_ref().expect("a chord").task, "body");
+            sent.request.group_index
+        })
+        .collect();
+    assert_eq!(indexes, [Some(1), Some(2)]);
+}
+
+#[test]
+fn a_group_that_ends_a_chord_s_body_is_a_header_when_something_follows() {
+    // As Celery 5.7 writes a chain of three groups and a task into a chord's body.
+    let one = || Signature::group([sig("a"), sig("b")]);
+    let chord = Signature::chord([sig("h")], one());
+    let inner = Signature::chord([sig("c"), sig("d")], sig("last").option("task_id", "end"));
+    let line = planned(Signature::chain([chord, one(), inner]));
+    assert_eq!((line.joins[0].1, line.result.id.as_str()), (1, "end"));
+    let mut body = line.sends[0].request.embed.chord.clone().expect("a body");
+    // Each body is the next chord, down to the last task.
+    for _ in 0..3 {
+        let next = plan_with(body, &applied());
+        assert_eq!((next.joins[0].1, next.result.id.as_str()), (2, "end"));
+        body = next.sends[1].request.embed.chord.clone().expect("a body");
+    }
+    assert_eq!(body.task, "last");
+}

@@ -18,38 +18,41 @@ use fields::Fields;
 pub(super) use fields::parse_time;
 pub use text::parse as parse_json;
 
-/// Headers that become members of [`Request`], or that say how this body was packed.
-const OURS: &[&str] = &[
-    "task",
-    "id",
-    "args",
-    "kwargs",
-    "retries",
-    "eta",
-    "expires",
-    "group",
-    "group_index",
-    "taskset",
-    "timelimit",
-    "root_id",
-    "parent_id",
-    "argsrepr",
-    "kwargsrepr",
-    "origin",
-    "ignore_result",
-    "callbacks",
-    "errbacks",
-    "chord",
-    "chain",
-    "compression",
-    "utc",
-    "reply_to",
-    "headers",
-    "correlation_id",
-    "redelivered",
-    // Of this message alone: a retry is signed again.
-    names::HEADER_SIGNATURE,
-];
+/// Whether a header becomes a member of [`Request`], or says how this body was packed.
+fn is_ours(name: &str) -> bool {
+    matches!(
+        name,
+        "task"
+            | "id"
+            | "args"
+            | "kwargs"
+            | "retries"
+            | "eta"
+            | "expires"
+            | "group"
+            | "group_index"
+            | "taskset"
+            | "timelimit"
+            | "root_id"
+            | "parent_id"
+            | "argsrepr"
+            | "kwargsrepr"
+            | "origin"
+            | "ignore_result"
+            | "callbacks"
+            | "errbacks"
+            | "chord"
+            | "chain"
+            | "compression"
+            | "utc"
+            | "reply_to"
+            | "headers"
+            | "correlation_id"
+            | "redelivered"
+            // Of this message alone: a retry is signed again.
+            | names::HEADER_SIGNATURE
+    )
+}
 
 impl Request {
     /// Reads a message as a Celery worker does (`celery/worker/strategy.py`): a `task` header makes it
@@ -172,7 +175,7 @@ fn build(
         headers: fields
             .0
             .iter()
-            .filter(|(name, _)| !OURS.contains(&name.as_str()))
+            .filter(|(name, _)| !is_ours(name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
     })

@@ -12,6 +12,9 @@ use super::BadMessage;
 /// The body's own nesting (`[args, …]`) comes on top of that of the arguments.
 pub(super) const DEPTH_MAX: usize = JSON_DEPTH_MAX + 2;
 
+/// So many digits fit 64 bits whatever they are.
+const DIGITS_SAFE: usize = 18;
+
 /// Numbers that Python writes and JSON does not know; the longer first.
 const BARE: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 
@@ -57,6 +60,29 @@ fn depth(body: &[u8]) -> usize {
         1
     });
     deepest
+}
+
+/// Whether a whole number outside strings fits neither `i64` nor `u64`.
+pub(super) fn has_wide_integer(body: &[u8]) -> bool {
+    let mut found = false;
+    outside_strings(body, |at| match body[at] {
+        b'-' | b'0'..=b'9' => {
+            let rest = body[at + 1..].iter();
+            let more = rest
+                .take_while(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+            let length = 1 + more.count();
+            found |= length > DIGITS_SAFE && is_wide(&body[at..at + length]);
+            length
+        }
+        _ => 1,
+    });
+    found
+}
+
+fn is_wide(number: &[u8]) -> bool {
+    let Ok(number) = std::str::from_utf8(number) else { return false };
+    let whole = !number.contains(['.', 'e', 'E']);
+    whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err()
 }
 
 /// The text with null in place of [`BARE`] numbers; none if it has none.
