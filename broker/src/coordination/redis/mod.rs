@@ -15,6 +15,9 @@ use crate::Error;
 use crate::results::redis::{connect, redis_error};
 use scripts::Scripts;
 
+/// Ids looked up by one script call; Lua takes about 8,000 arguments for one command.
+const IDS_PER_CALL: usize = 1_000;
+
 /// The redis driver.
 pub struct RedisCoordinator {
     link: ConnectionManager,
@@ -100,16 +103,17 @@ impl Coordinator for RedisCoordinator {
     }
 
     async fn are_revoked(&self, ids: &[String]) -> Result<Vec<bool>, Error> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
         let [_, until, _] = self.revoked_keys();
-        let mut call = self.scripts.are_revoked.key(until);
-        for id in ids {
-            call.arg(id);
+        let mut revoked = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(IDS_PER_CALL) {
+            let mut call = self.scripts.are_revoked.key(&until);
+            for id in ids {
+                call.arg(id);
+            }
+            let marks: Vec<u8> = self.run("looking for revocations", &call).await?;
+            revoked.extend(marks.into_iter().map(|mark| mark == 1));
         }
-        let marks: Vec<u8> = self.run("looking for revocations", &call).await?;
-        Ok(marks.into_iter().map(|mark| mark == 1).collect())
+        Ok(revoked)
     }
 
     async fn revoked(&self, max: usize) -> Result<Vec<Revoked>, Error> {
