@@ -96,6 +96,10 @@ pub async fn revocations_are_seen_elsewhere(subject: &dyn Subject) {
     let asked = [b.clone(), c, a.clone()];
     assert_eq!(there.are_revoked(&asked).await, Ok(vec![true, false, true]));
     assert_eq!(there.are_revoked(&[]).await, Ok(vec![]));
+    let mut many: Vec<String> = (0..10_000).map(|number| format!("{a}-{number}")).collect();
+    many.push(a.clone());
+    let told = there.are_revoked(&many).await.expect("more than one call can carry");
+    assert_eq!((told.len(), told.iter().position(|hit| *hit)), (10_001, Some(10_000)));
     let all = there.revoked(10_000).await.expect("the revocations");
     let ours: Vec<_> = all.into_iter().filter(|r| r.id == a || r.id == b).collect();
     assert_eq!(ours, [revoked(&a, true), revoked(&b, false)], "newest first");
