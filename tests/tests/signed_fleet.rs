@@ -34,8 +34,8 @@ fn fleet(broker: &str, results: &str, queue: &str) -> Fleet {
     let config = format!(
         "[security]\nsigning_keys = 'sign.keys'\nencryption_keys = 'encrypt.keys'\n\
          require_signature = true\nrequire_encryption = true\n\
-         [tasks.\"{queue}.hello\"]\ncommand = ['echo', 'hello {{{{0}}}}']\nqueue = '{queue}'\n\
-         [tasks.\"{queue}.mark\"]\ncommand = ['touch', '{}/{{{{0}}}}']\nqueue = '{queue}'\n\
+         [tasks.\"{queue}.hello\"]\ncommand = ['echo', 'hello {{0}}']\nqueue = '{queue}'\n\
+         [tasks.\"{queue}.mark\"]\ncommand = ['touch', '{}/{{0}}']\nqueue = '{queue}'\n\
          [beat.tick]\ntask = '{queue}.mark'\nargs = ['beaten']\nevery = 1\nqueue = '{queue}'\n",
         home.display()
     );
