@@ -19,7 +19,7 @@ from fleet_app import app
 
 QUEUE = app.conf.task_default_queue
 IS_REDIS = app.conf.broker_url.startswith("redis")
-# How many of the later rounds have the messages that cost megabytes: a broker keeps them all in memory.
+# How many of the later rounds have the messages that cost megabytes: a broker keeps them in memory.
 HUGE_SHARE = 0.05
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
