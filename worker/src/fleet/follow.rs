@@ -95,7 +95,8 @@ pub(crate) async fn failed(
     part(fleet, request, state, &failure.to_result(), home, 0).await
 }
 
-/// The tasks that a canvas ends in: who waits for it waits for all of them.
+/// The tasks that a canvas ends in: who waits for it, or for what follows it in a chain, waits for all of
+/// them.
 fn ends(signature: Signature) -> Vec<Signature> {
     let inner = match signature.subtask_type.as_deref() {
         Some("chord") => signature.kwargs.get("body").cloned().into_iter().collect(),
@@ -105,7 +106,9 @@ fn ends(signature: Signature) -> Vec<Signature> {
         },
         _ => return vec![signature],
     };
-    inner.into_iter().filter_map(|one| Signature::from_value(one).ok()).flat_map(ends).collect()
+    let followers = signature.option_signatures("chain");
+    let inner = inner.into_iter().filter_map(|one| Signature::from_value(one).ok());
+    inner.chain(followers).flat_map(ends).collect()
 }
 
 /// The requests that the end of a frozen signature would be.
@@ -257,9 +260,12 @@ mod tests {
         let task = |id: &str| Signature::new("t").option("task_id", id);
         let chord = Signature::chord([task("h")], Signature::group([task("b"), task("c")]));
         let body = Signature::group([task("a"), chord]);
-        let failed = as_requests(&body, &request());
-        let ids: Vec<&str> = failed.iter().map(|request| request.id.as_str()).collect();
-        assert_eq!(ids, ["a", "b", "c"]);
+        let failed = |body: &Signature| -> Vec<String> {
+            as_requests(body, &request()).into_iter().map(|request| request.id).collect()
+        };
+        assert_eq!(failed(&body), ["a", "b", "c"]);
+        let follower = Signature::chord([task("h")], task("d")).to_value();
+        assert_eq!(failed(&body.option("chain", json!([follower]))), ["a", "b", "c", "d"]);
     }
 
     #[test]
