@@ -215,7 +215,9 @@ impl Consumer for RedisConsumer {
     }
 
     fn live(&self) -> bool {
-        let answered = self.fetch.is_none() || self.asked.elapsed() < SILENT_MAX;
+        // One that has ended and was not collected yet was read ahead.
+        let answered = self.fetch.as_ref().is_none_or(JoinHandle::is_finished)
+            || self.asked.elapsed() < SILENT_MAX;
         answered && !self.failed
     }
 
