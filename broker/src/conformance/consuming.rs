@@ -30,6 +30,28 @@ pub async fn a_batch_has_at_most_max(h: &dyn Harness) {
     assert_eq!(seen, (0..10).collect::<Vec<_>>());
 }
 
+/// Drivers may read ahead under load, for a reader that wants now more and now less.
+pub async fn large_batches_of_any_size_arrive_in_order(h: &dyn Harness) {
+    const COUNT: u64 = 400;
+    let (broker, q) = (h.open().await, queue("large"));
+    broker.declare(std::slice::from_ref(&q)).await.expect("declare");
+    fill(&*broker, &q, COUNT).await;
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 200).await.expect("consume");
+    let mut seen = Vec::new();
+    for max in [64, 32, 32, 48, 100, 7].into_iter().cycle() {
+        for mut delivery in batch(&mut *consumer, max).await {
+            assert!(!delivery.redelivered, "{} came twice", number(&delivery));
+            seen.push(number(&delivery));
+            delivery.ack().await.expect("ack");
+        }
+        if seen.len() >= usize::try_from(COUNT).expect("few") {
+            break;
+        }
+    }
+    assert_eq!(seen, (0..COUNT).collect::<Vec<_>>());
+    ready(&*broker, &q, 0).await;
+}
+
 pub async fn prefetch_is_never_exceeded(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("prefetch"));
     broker.declare(std::slice::from_ref(&q)).await.expect("declare");
