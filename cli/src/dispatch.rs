@@ -3,8 +3,8 @@
 use tradewind_broker::Broker;
 
 use crate::args::{
-    BenchCommand, Command, ConfigCommand, DagsCommand, DbCommand, DlqCommand, JobsCommand,
-    QueuesCommand, TaskCommand, TasksCommand, VariablesCommand,
+    BenchCommand, Command, ConfigCommand, DagsCommand, DbCommand, DlqCommand, FleetCommand,
+    JobsCommand, QueuesCommand, TaskCommand, TasksCommand, VariablesCommand,
 };
 use crate::context::Context;
 use crate::failure::Failure;
@@ -41,16 +41,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 }
             }
         }
-        Command::Task(_)
-        | Command::Dlq(_)
-        | Command::Inspect(_)
-        | Command::Control(_)
-        | Command::Status(_)
-        | Command::Events(_)
-        | Command::Purge(_)
-        | Command::Queues(_) => fleet(context, command).await,
+        Command::Fleet(command) => fleet(context, command).await,
         Command::Config(ConfigCommand::List { output }) => {
-            admin::config::list(&context.config, output.output)
+            admin::config::list(&context.config, output.format())
         }
         Command::Config(ConfigCommand::GetValue { section, key }) => {
             admin::config::get_value(&context.config, &section, &key)
@@ -61,48 +54,40 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
 }
 
 /// Commands that talk to queues, workers and results; each needs a broker that processes share.
-async fn fleet(context: &Context, command: Command) -> Result<(), Failure> {
-    if let Command::Queues(QueuesCommand::List { output }) = command {
-        return admin::queues::list(context, output.output).await;
+async fn fleet(context: &Context, command: FleetCommand) -> Result<(), Failure> {
+    // Names of the configuration and of DAGs can be listed on any broker.
+    if !matches!(command, FleetCommand::Queues(QueuesCommand::List { .. })) {
+        context.require_broker(command.name())?;
     }
-    context.require_broker(fleet_name(&command))?;
     match command {
-        Command::Task(TaskCommand::Send(args)) => task::send(context, *args).await,
-        Command::Task(TaskCommand::Result(args)) => task::result(context, &args).await,
-        Command::Task(TaskCommand::Revoke(args)) => task::revoke(context, args).await,
-        Command::Inspect(args) => remote::inspect(context, args).await,
-        Command::Control(args) => remote::control(context, args).await,
-        Command::Status(args) => remote::status(context, args).await,
-        Command::Events(args) => remote::events(context, args).await,
-        Command::Purge(args) | Command::Queues(QueuesCommand::Purge(args)) => {
-            admin::queues::purge(context, &args).await
-        }
-        Command::Queues(QueuesCommand::Peek { queue, limit, output }) => {
-            let broker = context.broker().await?;
-            admin::queues::peek(broker.as_ref(), &queue, limit, output.output).await
-        }
-        Command::Dlq(command) => dlq(context, context.broker().await?.as_ref(), command).await,
-        _ => Ok(()),
+        FleetCommand::Task(TaskCommand::Send(args)) => task::send(context, *args).await,
+        FleetCommand::Task(TaskCommand::Result(args)) => task::result(context, &args).await,
+        FleetCommand::Task(TaskCommand::Revoke(args)) => task::revoke(context, args).await,
+        FleetCommand::Inspect(args) => remote::inspect(context, args).await,
+        FleetCommand::Control(args) => remote::control(context, args).await,
+        FleetCommand::Status(args) => remote::status(context, args).await,
+        FleetCommand::Events(args) => remote::events(context, args).await,
+        FleetCommand::Purge(args) => admin::queues::purge(context, &args).await,
+        FleetCommand::Queues(command) => queues(context, command).await,
+        FleetCommand::Dlq(command) => dlq(context, context.broker().await?.as_ref(), command).await,
     }
 }
 
-fn fleet_name(command: &Command) -> &'static str {
+async fn queues(context: &Context, command: QueuesCommand) -> Result<(), Failure> {
     match command {
-        Command::Task(_) => "task",
-        Command::Inspect(_) => "inspect",
-        Command::Control(_) => "control",
-        Command::Status(_) => "status",
-        Command::Events(_) => "events",
-        Command::Purge(_) => "purge",
-        Command::Dlq(_) => "dlq",
-        _ => "queues",
+        QueuesCommand::List { output } => admin::queues::list(context, output.format()).await,
+        QueuesCommand::Purge(args) => admin::queues::purge(context, &args).await,
+        QueuesCommand::Peek { queue, limit, output } => {
+            let broker = context.broker().await?;
+            admin::queues::peek(broker.as_ref(), &queue, limit, output.format()).await
+        }
     }
 }
 
 async fn dlq(context: &Context, broker: &dyn Broker, command: DlqCommand) -> Result<(), Failure> {
     match command {
         DlqCommand::List { queue, limit, after, output } => {
-            admin::dlq::list(broker, &queue, limit, after.as_deref(), output.output).await
+            admin::dlq::list(broker, &queue, limit, after.as_deref(), output.format()).await
         }
         DlqCommand::Show { queue, id } => admin::dlq::show(broker, &queue, &id).await,
         DlqCommand::Replay(args) => {
@@ -128,17 +113,17 @@ async fn dags(context: &Context, command: DagsCommand) -> Result<(), Failure> {
     let store = context.store().await?;
     let store = store.as_ref();
     match command {
-        DagsCommand::List { output } => admin::dags::list(store, output.output).await,
+        DagsCommand::List { output } => admin::dags::list(store, output.format()).await,
         DagsCommand::Show { dag_id, output } => {
-            admin::dags::show(store, &dag_id, output.output).await
+            admin::dags::show(store, &dag_id, output.format()).await
         }
         DagsCommand::Trigger(args) => admin::dags::trigger(store, args).await,
         DagsCommand::ListRuns { dag_id, dag, state, limit, output } => {
             let dag_id = dag_id.or(dag);
-            admin::dags::list_runs(store, dag_id, state.as_deref(), limit, output.output).await
+            admin::dags::list_runs(store, dag_id, state.as_deref(), limit, output.format()).await
         }
         DagsCommand::ListImportErrors { output } => {
-            admin::dags::list_import_errors(store, output.output).await
+            admin::dags::list_import_errors(store, output.format()).await
         }
         DagsCommand::Pause { dag_id } => admin::dags::set_paused(store, &dag_id, true).await,
         DagsCommand::Unpause { dag_id } => admin::dags::set_paused(store, &dag_id, false).await,
@@ -151,13 +136,13 @@ async fn tasks(context: &Context, command: TasksCommand) -> Result<(), Failure> 
     let store = store.as_ref();
     match command {
         TasksCommand::List { dag_id, output } => {
-            admin::tasks::list(store, &dag_id, output.output).await
+            admin::tasks::list(store, &dag_id, output.format()).await
         }
         TasksCommand::State { dag_id, task_id, run } => {
             admin::tasks::state(store, &dag_id, &task_id, &run).await
         }
         TasksCommand::StatesForDagRun { dag_id, run, output } => {
-            admin::tasks::states_for_dag_run(store, &dag_id, &run, output.output).await
+            admin::tasks::states_for_dag_run(store, &dag_id, &run, output.format()).await
         }
         TasksCommand::Logs { dag_id, task_id, run, try_number, follow } => {
             let query = admin::tasks::LogsQuery {

@@ -91,14 +91,7 @@ fn role_name(command: &Command) -> &'static str {
         Command::Beat(_) => "beat",
         Command::Flower(_) => "flower",
         Command::Web(_) => "web",
-        Command::Task(_)
-        | Command::Dlq(_)
-        | Command::Inspect(_)
-        | Command::Control(_)
-        | Command::Status(_)
-        | Command::Events(_)
-        | Command::Purge(_)
-        | Command::Queues(_) => telemetry::CLIENT,
+        Command::Fleet(_) => telemetry::CLIENT,
         _ => "command",
     }
 }

@@ -194,13 +194,14 @@ fn fleet_roles_refuse_what_cannot_be_shared() {
     assert!(!text.contains("hunter2"), "{text}");
 }
 
-/// A task queue without any service: `[tasks]`, the monitor's API, remote control.
+/// A task queue without any service: `[tasks]`, `[beat]`, the monitor's API, remote control.
 #[test]
 fn fleet_tasks_run_in_one_process() {
     let mut fleet = Fleet::new("memory://", "", "");
     fleet.env.vars.clear();
     fleet.env.set("FLOWER_UNAUTHENTICATED_API", "true");
     let config = "[tasks.greet]\ncommand = ['echo', 'hello {0}']\nqueue = 'letters'\n\
+                  [beat.tick]\ntask = 'greet'\nargs = ['beat']\nevery = 1\n\
                   [worker]\nname = 'celery@alone'\n";
     std::fs::write(fleet.home().join("tradewind.toml"), config).expect("configuration");
     let port = free_port();
@@ -219,6 +220,10 @@ fn fleet_tasks_run_in_one_process() {
     assert_eq!((&done["state"], &done["result"]), (&"SUCCESS".into(), &"hello you".into()));
     let (status, grown) = post("/worker/pool/grow/celery@alone?n=2", "");
     assert_eq!(status, 200, "{grown}");
+    until("a task of the beat to be done", LIMIT, || {
+        let (_, tasks) = get(port, "/flower/api/tasks?state=SUCCESS");
+        tasks.contains("hello beat").then_some(())
+    });
     let (_, metrics) = get(port, "/metrics");
     assert!(metrics.contains(r#"flower_worker_online{worker="celery@alone"} 1"#), "{metrics}");
     assert_eq!(role.terminate(), Some(0), "{}", role.log());

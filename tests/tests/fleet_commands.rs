@@ -217,6 +217,37 @@ fn a_worker(broker: fn() -> String) {
     let result = fleet.env.ok(&["task", "result", &queue, "--json"]);
     let result: Value = serde_json::from_str(&result).expect("JSON");
     assert_eq!(result["status"], "SUCCESS");
+    remote_listings(&fleet.env, &name);
     assert_eq!(worker.terminate(), Some(0), "{}", worker.log());
     assert!(!worker.alive());
+}
+
+/// Commands that ask workers list as every other command does, and in Celery's own JSON when that is asked for.
+fn remote_listings(env: &Env, name: &str) {
+    let to = ["-d", name, "-t", "20"];
+    let ask = |words: &[&str]| env.rows(&[words, &to[..]].concat());
+    assert_eq!(ask(&["status"]), [json!({"worker": name, "status": "OK"})]);
+    assert_eq!(
+        ask(&["inspect", "ping"]),
+        [json!({"worker": name, "status": "OK", "reply": {"ok": "pong"}})]
+    );
+    let told = ask(&["control", "enable_events"]);
+    assert_eq!((&told[0]["worker"], &told[0]["status"]), (&json!(name), &json!("OK")), "{told:?}");
+    let commands = env.rows(&["control", "--list"]);
+    assert!(commands.iter().any(|row| row["command"] == "revoke"), "{commands:?}");
+    let plain = env.ok(&[&["status", "-o", "plain"][..], &to].concat());
+    assert_eq!(plain.split_whitespace().collect::<Vec<_>>(), ["worker", "status", name, "OK"]);
+    let events = env.ok(&["events", "-o", "json", "--limit", "1"]);
+    let event: Value = serde_json::from_str(&events).expect("one JSON object");
+    assert!(event["type"].is_string(), "{event}");
+
+    let celery = |words: &[&str]| {
+        let text = env.ok(&[&["celery", "-A", "app"], words, &to[..], &["-j"]].concat());
+        serde_json::from_str::<Value>(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    };
+    let pong = json!({name: {"ok": "pong"}});
+    assert_eq!((celery(&["inspect", "ping"]), celery(&["status"])), (pong.clone(), pong));
+    assert!(celery(&["control", "enable_events"])[0][name]["ok"].is_string());
+    let both = fails(env, 2, &["status", "-o", "json", "--json"]);
+    assert!(both.contains("cannot be used with"), "{both}");
 }

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use tradewind_services::{Postgres, shared, unique};
+use tradewind_services::{Postgres, Proxy, Redis, RedisOptions, shared, unique};
 use tradewind_tests::fleet::{Fleet, Role, free_port};
 use tradewind_tests::poll::until;
 
@@ -100,6 +100,32 @@ fn the_monitor_knows_the_worker_and_asks_for_a_password() {
     });
     let metrics = get(port, "/metrics", None);
     assert!(metrics.contains(&format!("flower_worker_online{{worker=\"{node}\"}} 1")), "{metrics}");
+}
+
+/// A broker that is away is no news after the first second.
+#[test]
+fn the_monitor_says_once_that_the_broker_is_away() {
+    let redis = Redis::start(RedisOptions::default()).expect("Redis starts");
+    let proxy = Proxy::start(redis.port()).expect("proxy starts");
+    let mut fleet = Fleet::new(&proxy.url(redis.url()), "", "");
+    fleet.env.vars.remove("TRADEWIND__DATABASE__URL");
+    let flower = fleet.start(&["flower", "--port", &free_port().to_string()]);
+    let count = |words: &str| flower.log().lines().filter(|line| line.contains(words)).count();
+    for outage in 1..=2 {
+        proxy.cut();
+        let before = proxy.refused();
+        // More tries than there are ways to the broker: some were made again.
+        until("many tries", SOON, || (proxy.refused() > before + 15).then_some(()));
+        until("the warning", SOON, || (count("the broker cannot be reached") > 0).then_some(()));
+        assert_eq!(count("WARN"), outage, "{}", flower.log());
+        proxy.restore();
+        until("the return", SOON, || (count("the broker is back") == outage).then_some(()));
+    }
+    let log = flower.log();
+    let back = log.lines().find(|line| line.contains("the broker is back")).expect("a line");
+    let back: serde_json::Value = serde_json::from_str(back).expect("JSON");
+    assert!(back["fields"]["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{back}");
+    assert_eq!(count("WARN"), 2, "{log}");
 }
 
 /// The pages' process has the monitor too: API below `/flower`, metrics on its own page.

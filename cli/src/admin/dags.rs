@@ -182,5 +182,5 @@ pub(crate) async fn trigger(store: &dyn Store, args: TriggerArgs) -> Result<(), 
         );
     }
     let columns = ["dag_id", "run_id", "state", "run_type", "logical_date", "conf"];
-    Ok(print(args.output.output, &columns, &[run_row(&run)])?)
+    Ok(print(args.output.format(), &columns, &[run_row(&run)])?)
 }

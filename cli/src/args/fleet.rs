@@ -4,6 +4,46 @@ use clap::{ArgAction, Args, Subcommand};
 
 use super::OutputArgs;
 
+/// Commands that talk to queues, workers and results, on a broker that processes share.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FleetCommand {
+    /// Fleet tasks: send one, read its result, revoke it
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Task queues
+    #[command(subcommand)]
+    Queues(QueuesCommand),
+    /// Dead letters: messages that were given up, with the reason
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Ask workers what they do
+    Inspect(InspectArgs),
+    /// Tell workers what to do
+    Control(ControlArgs),
+    /// Which workers are online
+    Status(StatusArgs),
+    /// Print the fleet's events as they happen
+    Events(EventsArgs),
+    /// Drop all messages that wait in queues
+    Purge(PurgeArgs),
+}
+
+impl FleetCommand {
+    /// The word that it begins with.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Task(_) => "task",
+            Self::Queues(_) => "queues",
+            Self::Dlq(_) => "dlq",
+            Self::Inspect(_) => "inspect",
+            Self::Control(_) => "control",
+            Self::Status(_) => "status",
+            Self::Events(_) => "events",
+            Self::Purge(_) => "purge",
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
     /// Send a task; prints its id
@@ -185,9 +225,11 @@ pub(crate) struct RemoteArgs {
     /// Longest wait for answers in seconds
     #[arg(short, long, default_value_t = 1.0, value_name = "SECONDS")]
     pub(crate) timeout: f64,
-    /// Print JSON
-    #[arg(short, long)]
+    /// Print answers by node as JSON, in Celery's layout
+    #[arg(short, long, conflicts_with = "output")]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

@@ -70,25 +70,9 @@ pub(crate) enum Command {
     /// Variables that DAGs read
     #[command(subcommand)]
     Variables(VariablesCommand),
-    /// Fleet tasks: send one, read its result, revoke it
-    #[command(subcommand)]
-    Task(TaskCommand),
-    /// Task queues
-    #[command(subcommand)]
-    Queues(QueuesCommand),
-    /// Dead letters: messages that were given up, with the reason
-    #[command(subcommand)]
-    Dlq(DlqCommand),
-    /// Ask workers what they do
-    Inspect(InspectArgs),
-    /// Tell workers what to do
-    Control(ControlArgs),
-    /// Which workers are online
-    Status(StatusArgs),
-    /// Print the fleet's events as they happen
-    Events(EventsArgs),
-    /// Drop all messages that wait in queues
-    Purge(PurgeArgs),
+    /// What talks to the fleet's queues, workers and results
+    #[command(flatten)]
+    Fleet(FleetCommand),
     /// Configuration in force
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -134,12 +118,19 @@ pub(crate) enum DbCommand {
     Check,
 }
 
-/// Output of a listing.
+/// Output of a listing; the one place of this flag.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct OutputArgs {
     /// Output format
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Format,
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+impl OutputArgs {
+    /// The format asked for; a table, if none is.
+    pub(crate) fn format(self) -> Format {
+        self.output.unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -50,7 +50,7 @@ impl Drain {
 }
 
 pub(crate) async fn run(context: &Context, args: &FleetBenchArgs) -> Result<(), Failure> {
-    let mut report = Report::new(args.output.output);
+    let mut report = Report::new(args.output.format());
     let broker = context.broker().await?;
     let results = context.results().await?;
     let queue = fleet::queue_name(context);

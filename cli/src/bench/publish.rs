@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 
 pub(crate) async fn run(context: &Context, args: &FleetBenchArgs) -> Result<(), Failure> {
-    let mut report = Report::new(args.output.output);
+    let mut report = Report::new(args.output.format());
     let broker = context.broker().await?;
     let results = context.results().await?;
     let queue = fleet::queue_name(context);

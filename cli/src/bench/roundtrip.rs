@@ -22,7 +22,7 @@ const WARM_UP: u32 = 100;
 const RESULT_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(context: &Context, args: &FleetBenchArgs) -> Result<(), Failure> {
-    let mut report = Report::new(args.output.output);
+    let mut report = Report::new(args.output.format());
     let broker = context.broker().await?;
     let results = context.results().await?;
     let trips = args.messages.min(TRIPS_MAX);

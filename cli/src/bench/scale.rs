@@ -26,7 +26,7 @@ const READY: &str = "ready";
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(context: &Context, args: &ScaleArgs) -> Result<(), Failure> {
-    let mut report = Report::new(args.output.output);
+    let mut report = Report::new(args.output.format());
     let broker = context.broker().await?;
     report.line(&format!(
         "bench scale: tasks of {} ms, {} at once per worker process, on {}",

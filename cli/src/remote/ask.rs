@@ -8,16 +8,20 @@ use tradewind_proto::celery::ControlRequest;
 
 use super::commands::{self, Kind};
 use super::reply;
-use crate::args::{ControlArgs, InspectArgs, RemoteArgs, StatusArgs};
+use crate::args::{ControlArgs, InspectArgs, OutputArgs, RemoteArgs, StatusArgs};
 use crate::config::redact_url;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::output::{Format, Row, print, row};
 
 /// Longest wait for answers.
 const TIMEOUT_MAX: f64 = 86_400.0;
 
 pub(crate) async fn inspect(context: &Context, args: InspectArgs) -> Result<(), Failure> {
-    let Some(name) = args.command.filter(|_| !args.list) else { return list(Kind::Inspect) };
+    let RemoteArgs { output, .. } = args.remote;
+    let Some(name) = args.command.filter(|_| !args.list) else {
+        return list(Kind::Inspect, output);
+    };
     let command = commands::find(Kind::Inspect, &name).map_err(Failure::usage)?;
     let arguments = commands::arguments(command, &args.args).map_err(Failure::usage)?;
     let replies = ask(context, command.name, arguments, &args.remote).await?;
@@ -25,15 +29,14 @@ pub(crate) async fn inspect(context: &Context, args: InspectArgs) -> Result<(), 
         println!("{}", by_node(&replies));
         return Ok(());
     }
-    for each in &replies {
-        print!("{}", reply::text(each, true));
-    }
-    print!("{}", reply::count(replies.len()));
-    Ok(())
+    show(&replies, output, true, true)
 }
 
 pub(crate) async fn control(context: &Context, args: ControlArgs) -> Result<(), Failure> {
-    let Some(name) = args.command.filter(|_| !args.list) else { return list(Kind::Control) };
+    let RemoteArgs { output, .. } = args.remote;
+    let Some(name) = args.command.filter(|_| !args.list) else {
+        return list(Kind::Control, output);
+    };
     let command = commands::find(Kind::Control, &name).map_err(Failure::usage)?;
     let arguments = commands::arguments(command, &args.args).map_err(Failure::usage)?;
     if command.is_silent() {
@@ -41,7 +44,11 @@ pub(crate) async fn control(context: &Context, args: ControlArgs) -> Result<(), 
         let sent = bus.broadcast(request(command.name, arguments, &args.remote)).await;
         bus.close().await;
         sent.map_err(|error| unreachable_broker(context, &error))?;
-        println!("{} was sent; workers do not answer it", command.name);
+        if args.remote.json || output.output == Some(Format::Json) {
+            println!("[]");
+        } else {
+            println!("{} was sent; workers do not answer it", command.name);
+        }
         return Ok(());
     }
     let replies = ask(context, command.name, arguments, &args.remote).await?;
@@ -49,9 +56,7 @@ pub(crate) async fn control(context: &Context, args: ControlArgs) -> Result<(), 
         let each: Vec<Value> = replies.iter().map(|r| by_node(std::slice::from_ref(r))).collect();
         println!("{}", Value::Array(each));
     } else {
-        for each in &replies {
-            print!("{}", reply::text(each, true));
-        }
+        show(&replies, output, true, false)?;
     }
     if replies.iter().all(|each| reply::is_error(&each.value)) {
         return Err(Failure::new(format!("no node could do `{}`", command.name)));
@@ -65,22 +70,41 @@ pub(crate) async fn status(context: &Context, args: StatusArgs) -> Result<(), Fa
         println!("{}", by_node(&replies));
         return Ok(());
     }
-    for each in &replies {
-        print!("{}", reply::text(each, false));
+    show(&replies, args.remote.output, false, true)
+}
+
+/// Prints answers: as a listing if a format is asked for, else as Celery does.
+fn show(replies: &[Reply], output: OutputArgs, body: bool, count: bool) -> Result<(), Failure> {
+    if let Some(format) = output.output {
+        let columns = ["worker", "status", "reply"];
+        let columns = if body { &columns[..] } else { &columns[..2] };
+        let rows: Vec<Row> = replies.iter().map(|each| reply::row(each, body)).collect();
+        return Ok(print(format, columns, &rows)?);
     }
-    print!("{}", reply::count(replies.len()));
+    for each in replies {
+        print!("{}", reply::text(each, body));
+    }
+    if count {
+        print!("{}", reply::count(replies.len()));
+    }
     Ok(())
 }
 
-fn list(kind: Kind) -> Result<(), Failure> {
-    for command in commands::all(kind) {
-        println!(
-            "{:<64} {}",
-            format!("{} {}", command.name, command.usage).trim_end(),
-            command.help
-        );
-    }
-    Ok(())
+fn list(kind: Kind, output: OutputArgs) -> Result<(), Failure> {
+    let all = commands::all(kind);
+    let Some(format) = output.output else {
+        for command in all {
+            let usage = format!("{} {}", command.name, command.usage);
+            println!("{:<64} {}", usage.trim_end(), command.help);
+        }
+        return Ok(());
+    };
+    let cells = |command: &commands::Command| {
+        let (name, usage, help) = (command.name, command.usage, command.help);
+        row([("command", name.into()), ("arguments", usage.into()), ("help", help.into())])
+    };
+    let rows: Vec<Row> = all.map(cells).collect();
+    Ok(print(format, &["command", "arguments", "help"], &rows)?)
 }
 
 fn by_node(replies: &[Reply]) -> Value {

@@ -22,7 +22,7 @@ pub(crate) async fn events(context: &Context, args: EventsArgs) -> Result<(), Fa
     let bus = context.bus().await?;
     let mut stream = bus.subscribe_events().await?;
     let shutdown = signals::shutdown()?;
-    let json = args.output.output == Format::Json;
+    let json = args.output.format() == Format::Json;
     if !json {
         line("-> capturing events; Ctrl-C ends")?;
     }

@@ -4,6 +4,18 @@ use serde_json::Value;
 use tradewind_broker::Reply;
 use tradewind_proto::celery::repr;
 
+use crate::output::{self, Row};
+
+/// One reply as a row of a listing: node, whether it went well, and if wanted what it said.
+pub(super) fn row(reply: &Reply, body: bool) -> Row {
+    let status = if is_error(&reply.value) { "ERROR" } else { "OK" };
+    let mut row = output::row([("worker", reply.node.as_str().into()), ("status", status.into())]);
+    if body {
+        row.insert("reply".to_owned(), reply.value.clone());
+    }
+    row
+}
+
 /// One reply: a line with the node and whether it went well, and if wanted what it said.
 pub(super) fn text(reply: &Reply, body: bool) -> String {
     let (fine, said) = pretty(&reply.value);

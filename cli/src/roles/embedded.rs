@@ -35,7 +35,8 @@ pub(crate) struct Plan {
     pub(crate) web: Option<WebOptions>,
     /// The worker claims over HTTP, as in a fleet; needs `web`.
     pub(crate) http_api: bool,
-    /// The worker serves fleet tasks too, under remote control, and the pages have the monitor.
+    /// The worker serves fleet tasks too, under remote control, beside the beat, and the pages have the
+    /// monitor.
     pub(crate) fleet: bool,
 }
 
@@ -103,6 +104,9 @@ impl Embedded {
             _ => Arc::new(LocalApi(shared.execution.clone())),
         };
         let scheduler = shared.scheduler(plan.scheduler, &shutdown, &mut parts)?;
+        if let Some(fleet) = &fleet {
+            fleet.beat(context, &shutdown, &mut parts)?;
+        }
         shared.worker(plan.worker, fleet, api, &shutdown, &mut parts).await?;
         Ok(Self { store: shared.store, scheduler, web, shutdown, parts })
     }

@@ -1,5 +1,5 @@
-//! What makes the worker of one process a fleet worker as well: the tasks of `[tasks]`, remote control and
-//! events, and the monitor that hears them.
+//! What makes the worker of one process a fleet worker as well: the tasks of `[tasks]`, the beat of `[beat]`,
+//! remote control and events, and the monitor that hears them.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use tradewind_web::FlowerHandle;
 use tradewind_worker::WorkerHandle;
 use tradewind_worker::external::ExternalTasks;
 use tradewind_worker::fleet::Tasks;
-use tradewind_worker::remote::{Remote, RemoteDeps};
 
-use super::{fleet_tasks, flower, options};
+use super::remote::{self, Links};
+use super::{beat, fleet_tasks, flower};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -63,26 +63,33 @@ impl FleetParts {
         Ok(Some(handle))
     }
 
+    /// Sends what is due by `[beat]`, if anything is.
+    pub(super) fn beat(
+        &self,
+        context: &Context,
+        shutdown: &CancellationToken,
+        parts: &mut JoinSet<Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        let Some(beat) = beat::make_with(context, &self.client)? else { return Ok(()) };
+        let shutdown = shutdown.clone();
+        parts.spawn(async move {
+            beat.run(shutdown).await.map_err(|error| Failure::new(error.to_string()))
+        });
+        Ok(())
+    }
+
     /// Starts to answer commands and to tell what happens.
     pub(super) async fn obey(
         self,
         context: &Context,
         worker: &WorkerHandle,
     ) -> Result<Duties, Failure> {
-        let deps = RemoteDeps {
-            node: worker.name().to_owned(),
+        let links = Links {
             bus: self.bus,
-            state: Arc::clone(worker.fleet()),
-            tasks: self.tasks,
-            coordinator: Some(Arc::clone(self.client.coordinator())),
             broker: Arc::clone(self.client.broker()),
-            conf: options::shown(&context.config),
-            broker_info: options::broker_shown(&context.config),
-            clock: Arc::clone(&context.clock),
+            coordinator: Arc::clone(self.client.coordinator()),
         };
-        let remote = Remote::new(options::remote(context), deps)
-            .map_err(|error| Failure::usage(error.to_string()))?;
-        remote.prepare().await;
+        let remote = remote::prepared(context, worker, self.tasks, links).await?;
         let stop = CancellationToken::new();
         let running = tokio::spawn(remote.run(stop.clone()));
         Ok(Duties { external: self.external, stop, running })

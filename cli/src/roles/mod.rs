@@ -12,6 +12,7 @@ pub(crate) mod local_api;
 pub(crate) mod ops;
 pub(crate) mod options;
 pub(crate) mod pulse;
+mod remote;
 pub(crate) mod scheduler;
 pub(crate) mod signals;
 pub(crate) mod standalone;

@@ -9,10 +9,10 @@ use tracing::{info, warn};
 use tradewind_broker::Coordinator;
 use tradewind_worker::external::ExternalTasks;
 use tradewind_worker::fleet::Tasks;
-use tradewind_worker::remote::{Remote, RemoteDeps};
 use tradewind_worker::{DrainReport, HttpExecutionApi, Runtimes, Worker, WorkerDeps, WorkerHandle};
 
 use super::pulse::Pulse;
+use super::remote::{self, Links};
 use super::signals::{self, Stages};
 use super::{beat, fleet_tasks, ops, options};
 use crate::args::WorkerArgs;
@@ -121,26 +121,18 @@ impl Duties {
         args: &WorkerArgs,
         shutdown: &CancellationToken,
     ) -> Result<Self, Failure> {
-        let deps = RemoteDeps {
-            node: worker.name().to_owned(),
+        let links = Links {
             bus: context.bus().await?,
-            state: Arc::clone(worker.fleet()),
-            tasks: parts.tasks.clone(),
-            coordinator: Some(Arc::clone(&parts.coordinator)),
             broker: context.broker().await?,
-            conf: options::shown(&context.config),
-            broker_info: options::broker_shown(&context.config),
-            clock: Arc::clone(&context.clock),
+            coordinator: Arc::clone(&parts.coordinator),
         };
-        let remote = Remote::new(options::remote(context), deps)
-            .map_err(|error| Failure::usage(error.to_string()))?;
-        remote.prepare().await;
+        let remote = remote::prepared(context, worker, parts.tasks.clone(), links).await?;
         let mut running = tokio::task::JoinSet::new();
         // Ends after the worker: the events of its last tasks are to be sent.
         let stop = CancellationToken::new();
         running.spawn(remote.run(stop.clone()));
         if args.beat
-            && let Some(beat) = beat::make(context).await?
+            && let Some(beat) = beat::make(context, &parts.coordinator).await?
         {
             let shutdown = shutdown.clone();
             running.spawn(async move {

@@ -22,6 +22,7 @@ struct State {
     mode: Mode,
     streams: Vec<TcpStream>,
     accepted: usize,
+    refused: usize,
     /// Connections up to this number are silent for ever.
     lost: usize,
 }
@@ -55,6 +56,7 @@ impl Proxy {
                 mode: Mode::Forward,
                 streams: Vec::new(),
                 accepted: 0,
+                refused: 0,
                 lost: 0,
             }),
             changed: Condvar::new(),
@@ -78,6 +80,11 @@ impl Proxy {
     /// Connections accepted so far.
     pub fn accepted(&self) -> usize {
         self.link.lock().accepted
+    }
+
+    /// Connections closed at once so far.
+    pub fn refused(&self) -> usize {
+        self.link.lock().refused
     }
 
     /// Closes all connections; new ones are closed at once, until [`Proxy::restore`].
@@ -150,7 +157,8 @@ fn accept(listener: &TcpListener, link: &Arc<Link>) {
         let mode = link.lock().mode;
         match (mode, client) {
             (Mode::Closed, _) => return,
-            (Mode::Cut, _) | (_, Err(_)) => {}
+            (Mode::Cut, _) => link.lock().refused += 1,
+            (_, Err(_)) => {}
             (_, Ok(client)) => join(client, link),
         }
     }

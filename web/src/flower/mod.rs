@@ -7,6 +7,7 @@ mod api;
 mod error;
 mod history;
 mod inspect;
+mod link;
 mod metrics;
 mod options;
 mod service;

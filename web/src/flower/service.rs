@@ -13,6 +13,7 @@ use tradewind_proto::clock::{SharedClock, SharedIds};
 use super::api::Gate;
 use super::history::History;
 use super::inspect::Answers;
+use super::link::Link;
 use super::metrics::Metrics;
 use super::state::{Bounds, Monitor};
 use super::{FlowerError, FlowerOptions, api, watch};
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     pub(super) gate: Gate,
     pub(super) registry: Registry,
     inner: Mutex<Inner>,
+    pub(super) link: Link,
     /// Told when a worker appears, so that it is asked soon.
     pub(super) appeared: Notify,
 }
@@ -96,7 +98,8 @@ impl FlowerService {
         let registry = metrics.registry();
         let gate = Gate::new(&options).map_err(|_| FlowerError::Randomness)?;
         let inner = Mutex::new(Inner { monitor, metrics, answers: Answers::default() });
-        let shared = Shared { options, deps, gate, registry, inner, appeared: Notify::new() };
+        let (link, appeared) = (Link::default(), Notify::new());
+        let shared = Shared { options, deps, gate, registry, inner, link, appeared };
         Ok(Self { shared: Arc::new(shared), history })
     }
 

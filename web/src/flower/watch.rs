@@ -8,18 +8,20 @@ use futures::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tradewind_broker::EventStream;
+use tradewind_broker::{Error, EventStream};
 use tradewind_proto::celery::Event;
 use tradewind_proto::names::DEAD_LETTER_SUFFIX;
 
 use super::history::History;
 use super::inspect::{self, Answers, QUEUES_MAX};
+use super::link::Way;
 use super::metrics::{Facts, PoolFacts, QueueFacts};
 use super::service::Shared;
 use super::state::{Seen, Task, Worker};
 
-/// Pause after the event stream failed.
-const RETRY: Duration = Duration::from_secs(1);
+/// Pauses after the event stream failed.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Shortest time between two looks, however many workers appear.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// Pause before a worker that has appeared and does not answer is asked again.
@@ -34,17 +36,20 @@ const QUEUES_TIMEOUT: Duration = Duration::from_secs(5);
 /// Takes events in until the stop.
 pub(super) async fn events(shared: &Shared, stop: &CancellationToken) {
     let work = async {
+        let mut pause = PAUSE_MIN;
         loop {
-            match shared.deps.bus.subscribe_events().await {
+            let error = match shared.deps.bus.subscribe_events().await {
                 Ok(mut stream) => {
+                    shared.link.works(Way::Events, shared.now());
                     greet(shared).await;
-                    follow(shared, stream.as_mut()).await;
+                    follow(shared, stream.as_mut(), &mut pause).await
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot listen to events, trying again");
-                    sleep(RETRY).await;
-                }
-            }
+                Err(error) => error,
+            };
+            // A stream mends itself but does not say when; a new one that opens does.
+            shared.link.failed(Way::Events, &error, shared.now());
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     };
     tokio::select! {
@@ -64,28 +69,22 @@ async fn greet(shared: &Shared) {
     for method in methods {
         let request = inspect::request(method, json!({}), None);
         if let Err(error) = shared.deps.bus.broadcast(request).await {
-            tracing::warn!(%error, method, "workers could not be asked");
+            tracing::debug!(%error, method, "workers could not be asked");
         }
     }
 }
 
-async fn follow(shared: &Shared, stream: &mut dyn EventStream) {
-    let mut failed = false;
+/// Takes events in until the stream fails. Only one that has brought something is soon made anew.
+async fn follow(shared: &Shared, stream: &mut dyn EventStream, pause: &mut Duration) -> Error {
     loop {
         match stream.next().await {
             Ok(events) => {
-                failed = false;
+                *pause = PAUSE_MIN;
                 if take(shared, &events) {
                     shared.appeared.notify_one();
                 }
             }
-            Err(error) => {
-                if !failed {
-                    tracing::warn!(%error, "events are missed until the broker is back");
-                }
-                failed = true;
-                sleep(RETRY).await;
-            }
+            Err(error) => return error,
         }
     }
 }
@@ -161,10 +160,11 @@ async fn look(shared: &Shared) {
         let wait = shared.options.inspect_timeout();
         match inspect::ask(&shared.deps.bus, None, wait, Some(alive)).await {
             Ok(answers) => {
+                shared.link.works(Way::Commands, shared.now());
                 let max = shared.options.max_workers;
                 shared.lock().answers.take(answers, shared.now(), max);
             }
-            Err(error) => tracing::warn!(%error, "workers could not be asked about themselves"),
+            Err(error) => shared.link.failed(Way::Commands, &error, shared.now()),
         }
     }
     let mut names: BTreeSet<String> = shared.options.queues.iter().cloned().collect();
@@ -174,6 +174,10 @@ async fn look(shared: &Shared) {
         Ok(Some(queues)) => Some(queues),
         _ => None,
     };
+    if alive == 0 && queues.is_some() {
+        // Nobody to ask, and the broker answers.
+        shared.link.works(Way::Commands, shared.now());
+    }
     publish(shared, queues);
 }
 

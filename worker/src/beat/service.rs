@@ -96,7 +96,8 @@ impl Beat {
     /// When an entry cannot be used.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BeatError> {
         let since = self.since;
-        if !self.deps.coordinator.shared() {
+        // On a broker of this process alone nobody else could send.
+        if !self.deps.coordinator.shared() && self.deps.broker.kind() != "memory" {
             tracing::warn!(
                 "ticks are claimed in this process only: run a single beat, or name a coordinator (Redis or PostgreSQL)"
             );
