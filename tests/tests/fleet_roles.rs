@@ -105,7 +105,7 @@ fn the_monitor_knows_the_worker_and_asks_for_a_password() {
 /// A broker that is away is no news after the first second.
 #[test]
 fn the_monitor_says_once_that_the_broker_is_away() {
-    let redis = Redis::start(RedisOptions::default()).expect("Redis starts");
+    let redis = Redis::start(RedisOptions { appendonly: true }).expect("Redis starts");
     let proxy = Proxy::start(redis.port()).expect("proxy starts");
     let mut fleet = Fleet::new(&proxy.url(redis.url()), "", "");
     fleet.env.vars.remove("TRADEWIND__DATABASE__URL");
@@ -115,7 +115,7 @@ fn the_monitor_says_once_that_the_broker_is_away() {
         proxy.cut();
         let before = proxy.refused();
         // More tries than there are ways to the broker: some were made again.
-        until("many tries", SOON, || (proxy.refused() > before + 15).then_some(()));
+        until("many tries", SOON, || (proxy.refused() > before + 6).then_some(()));
         until("the warning", SOON, || (count("the broker cannot be reached") > 0).then_some(()));
         assert_eq!(count("WARN"), outage, "{}", flower.log());
         proxy.restore();
