@@ -8,6 +8,7 @@ async fn small(rabbitmq: bool) {
     let plan = Plan {
         rabbitmq,
         tasks: 3_000,
+        victims: 2,
         kill_every: Duration::from_millis(1500),
         cut_every: Duration::from_millis(2500),
         lease: Duration::from_secs(1),

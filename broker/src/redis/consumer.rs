@@ -125,9 +125,10 @@ impl RedisConsumer {
     fn handed_over(&mut self, max: usize) -> Vec<Delivery> {
         let count = max.max(1).min(self.buffer.len());
         let batch: Vec<Delivery> = self.buffer.drain(..count).collect();
+        // What is in hand or under way already comes first: another call would lose the one before it.
+        let is_all = self.buffer.is_empty() && self.fetch.is_none();
         let ahead = max.min(self.slots.free()).min(POP_MAX);
-        if count >= AHEAD_MIN && count == max.min(POP_MAX) && ahead >= AHEAD_MIN {
-            debug_assert!(self.fetch.is_none(), "the buffer was filled by the last call");
+        if is_all && count >= AHEAD_MIN && count == max.min(POP_MAX) && ahead >= AHEAD_MIN {
             self.start_fetch(ahead);
         }
         batch

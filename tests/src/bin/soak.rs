@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tradewind_tests::soak::{Plan, run};
 
-const USAGE: &str = "usage: cargo xtask soak --broker redis|rabbitmq --tasks N";
+const USAGE: &str =
+    "usage: cargo xtask soak --broker redis|rabbitmq --tasks N [--victims M] [--lease SECONDS]";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -28,6 +29,7 @@ fn plan(args: &[String]) -> Option<Plan> {
     let mut plan = Plan {
         rabbitmq: false,
         tasks: 1_000_000,
+        victims: 6,
         kill_every: Duration::from_secs(4),
         cut_every: Duration::from_secs(7),
         lease: Duration::from_secs(10),
@@ -41,6 +43,12 @@ fn plan(args: &[String]) -> Option<Plan> {
                 _ => return None,
             },
             [name, value] if name == "--tasks" => plan.tasks = value.parse().ok()?,
+            [name, value] if name == "--victims" => {
+                plan.victims = value.parse().ok().filter(|victims| *victims > 0)?;
+            }
+            [name, value] if name == "--lease" => {
+                plan.lease = Duration::from_secs(value.parse().ok().filter(|lease| *lease > 0)?);
+            }
             _ => return None,
         }
     }

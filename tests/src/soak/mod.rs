@@ -35,6 +35,8 @@ pub struct Plan {
     pub rabbitmq: bool,
     /// How many tasks.
     pub tasks: usize,
+    /// Workers that are killed in turn, and by poison, beside one that stays.
+    pub victims: usize,
     /// Between two kills, about.
     pub kill_every: Duration,
     /// Between two cuts, about.

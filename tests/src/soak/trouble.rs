@@ -12,8 +12,6 @@ use crate::celery::Setting;
 use crate::fleet::Role;
 use crate::poll::pause;
 
-/// Workers that are killed in turn, beside one that stays.
-const VICTIMS: usize = 2;
 /// How long a link stays cut.
 const CUT: Duration = Duration::from_millis(300);
 /// Between two samples.
@@ -85,7 +83,7 @@ impl Trouble {
             ];
             workers.spawn_rust(&name, &variables)
         };
-        let mut victims: Vec<Role> = (0..VICTIMS).map(spawn).collect();
+        let mut victims: Vec<Role> = (0..self.plan.victims).map(spawn).collect();
         let mut kill_at = Instant::now() + self.about(self.plan.kill_every);
         let mut cut_at = Instant::now() + self.about(self.plan.cut_every);
         let mut sample_at = Instant::now();
@@ -98,7 +96,7 @@ impl Trouble {
                 }
             }
             if now >= kill_at {
-                let number = self.kills.fetch_add(1, Ordering::Relaxed) % VICTIMS;
+                let number = self.kills.fetch_add(1, Ordering::Relaxed) % self.plan.victims;
                 victims[number].kill9();
                 victims[number] = spawn(number);
                 kill_at = now + self.about(self.plan.kill_every);

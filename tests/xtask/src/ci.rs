@@ -5,6 +5,11 @@ use std::process::Command;
 use crate::run::{answers, cargo, step, target};
 use crate::{python, services};
 
+/// Builds what the tests run and are. Without the tests themselves features would be unified differently,
+/// and everything built twice.
+const ALL_DEBUG: [&str; 4] = ["test", "--workspace", "--all-features", "--no-run"];
+const ALL_RELEASE: [&str; 5] = ["build", "--release", "--workspace", "--bins", "--all-features"];
+
 /// Everything: formatting, lints, dependency rules, tests on real servers, Python.
 pub(crate) fn all() -> Result<(), String> {
     services::ensure()?;
@@ -35,8 +40,7 @@ pub(crate) fn all() -> Result<(), String> {
 /// All Rust tests, with one private instance of each server.
 pub(crate) fn tests(args: &[&str]) -> Result<(), String> {
     services::ensure()?;
-    // The same selection as the tests: another one would unify features differently and build twice.
-    step("build", &mut cargo(&["build", "--workspace", "--bins", "--all-features"]))?;
+    step("build", &mut cargo(&ALL_DEBUG))?;
     let mut run = Command::new(target().join("debug/services"));
     python::hand_over(&mut run)?;
     run.args(["run", "--", "cargo"]);
@@ -55,13 +59,26 @@ pub(crate) fn simulation(args: &[&str]) -> Result<(), String> {
 }
 
 /// A program of the tests, with the Python environments at hand.
-pub(crate) fn program(name: &str, args: &[&str]) -> Result<(), String> {
+pub(crate) fn program(name: &str, build: Build, args: &[&str]) -> Result<(), String> {
     services::ensure()?;
     // It looks for the workers beside itself.
-    step("build", &mut cargo(&["build", "--workspace", "--bins", "--all-features"]))?;
-    let mut run = Command::new(target().join("debug").join(name));
+    let (folder, all) = match build {
+        Build::Debug => ("debug", &ALL_DEBUG),
+        Build::Release => ("release", &ALL_RELEASE),
+    };
+    step("build", &mut cargo(all))?;
+    let mut run = Command::new(target().join(folder).join(name));
     python::hand_over(&mut run)?;
     step(name, run.args(args))
+}
+
+/// How a program of the tests is built.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Build {
+    /// As the tests are: at hand after a test run.
+    Debug,
+    /// As the product is shipped, for what says how fast it is or how long it lasts.
+    Release,
 }
 
 /// Lints and tests of `python/`, and lints of the Python that drives tests.

@@ -11,7 +11,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   ci                              everything that a change must pass
   test [nextest arguments]        the Rust tests, on private servers
   sim --seed N [--seeds M]        the simulation alone
-  soak --broker redis|rabbitmq --tasks N
+  soak --broker redis|rabbitmq --tasks N [--victims M] [--lease SECONDS]
   fuzz --broker redis|rabbitmq --seed N --messages M
   celery-suite [--broker redis|rabbitmq] [-k EXPRESSION] [--known] [--worker celery]
                                   Celery's own integration suite against our worker
@@ -25,9 +25,9 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => ci::tests(rest),
         ["sim", rest @ ..] => ci::simulation(rest),
         ["capture"] => python::capture(),
-        ["soak", rest @ ..] => ci::program("soak", rest),
-        ["celery-suite", rest @ ..] => ci::program("celery_suite", rest),
-        ["fuzz", rest @ ..] => ci::program("fuzz", rest),
+        ["soak", rest @ ..] => ci::program("soak", ci::Build::Release, rest),
+        ["celery-suite", rest @ ..] => ci::program("celery_suite", ci::Build::Debug, rest),
+        ["fuzz", rest @ ..] => ci::program("fuzz", ci::Build::Release, rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {
