@@ -84,12 +84,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::args::{Cli, Command, TaskCommand};
+    use crate::args::{Cli, Command, FleetCommand, TaskCommand};
 
     fn read(words: &[&str]) -> Result<Request, Failure> {
         let words = ["tradewind", "task", "send", "t.add"].into_iter().chain(words.iter().copied());
         let cli = Cli::try_parse_from(words).expect("parsed");
-        let Command::Task(TaskCommand::Send(args)) = cli.command else { panic!("another command") };
+        let Command::Fleet(FleetCommand::Task(TaskCommand::Send(args))) = cli.command else {
+            panic!("another command")
+        };
         request(&args, "id".to_owned(), Timestamp::UNIX_EPOCH)
     }
 
