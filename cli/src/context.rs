@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tradewind_broker::client::{Client, Route, Routes};
 use tradewind_broker::{Broker, ControlBus, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds, SystemClock, SystemIds};
-use tradewind_store::{Options as StoreOptions, Store};
+use tradewind_store::Store;
 use tradewind_worker::external::ExternalOptions;
 
 use crate::args::Cli;
@@ -63,8 +63,8 @@ impl Context {
     pub(crate) async fn store_unchecked(&self) -> Result<Arc<dyn Store>, Failure> {
         fs::create_dir_all(&self.config.home)
             .map_err(|e| Failure::new(format!("{}: {e}", self.config.home.display())))?;
-        Ok(tradewind_store::open(self.config.text("database", "url"), &StoreOptions::default())
-            .await?)
+        let options = links::store(&self.config);
+        Ok(tradewind_store::open(self.config.text("database", "url"), &options).await?)
     }
 
     /// Opens the broker.

@@ -8,6 +8,7 @@ use tradewind_broker::{
     BrokerOptions, BusOptions, CoordinatorOptions, QueueKind, QueueOrder, ResultOptions,
     SecurityOptions,
 };
+use tradewind_store::Options as StoreOptions;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -86,6 +87,12 @@ pub(crate) fn state(config: &Config) -> CoordinatorOptions {
         key_prefix: prefix(config, "state", &config.state_url()),
         ca_file: ca_file(config, &["state", "results", "broker"]),
     }
+}
+
+/// `[database]`.
+pub(crate) fn store(config: &Config) -> StoreOptions {
+    let ca_file = ca_file(config, &["database", "results", "broker"]);
+    StoreOptions { ca_file, ..StoreOptions::default() }
 }
 
 /// The first of these sections that names authorities: with one authority people set it once.

@@ -1,6 +1,6 @@
 //! Opens the store that a URL names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,18 +19,22 @@ pub struct Options {
     pub postgres_connections: usize,
     /// Longest that Postgres may work on, or wait for a lock in, one statement.
     pub statement_timeout: Duration,
+    /// PEM file of authorities to trust for TLS to Postgres; none: the system's. The URL's `sslrootcert` has
+    /// precedence.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { postgres_connections: 16, statement_timeout: Duration::from_secs(30) }
+        Self { postgres_connections: 16, statement_timeout: Duration::from_secs(30), ca_file: None }
     }
 }
 
 /// Opens the store that `url` names. Does not migrate: see [`crate::AdminStore::check_schema`]. Must be
 /// called in a tokio runtime. Forms: `sqlite:///relative.db`, `sqlite:////absolute.db` (SQLAlchemy's
 /// rule), `sqlite://:memory:`, `postgres://`, `postgresql://`, `postgresql+psycopg2://`; for Postgres
-/// `?schema=name` or `?options=-csearch_path=name` chooses a schema.
+/// `?schema=name` or `?options=-csearch_path=name` chooses a schema, and `sslmode=require`, `verify-ca` or
+/// `verify-full` means TLS with a certificate that is checked against the host's name.
 ///
 /// # Errors
 /// [`Error::Config`], naming the valid forms, for any other URL; [`Error::Unavailable`] when a SQLite

@@ -7,7 +7,7 @@ use crate::Error;
 /// The valid forms, for error texts.
 const FORMS: &str = "valid forms: sqlite:///relative.db, sqlite:////absolute/path.db, \
     sqlite://:memory:, postgres://user:password@host:5432/database (also postgresql://, \
-    postgresql+psycopg2://; ?schema=name chooses a schema)";
+    postgresql+psycopg2://; ?schema=name chooses a schema, &sslmode=verify-full asks for TLS)";
 
 /// What a URL names.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,16 +66,6 @@ fn postgres(rest: &str, invalid: &dyn Fn(&str) -> Error) -> Result<PostgresTarge
         match name.as_ref() {
             "schema" => target.schema = Some(value.into_owned()),
             "options" => target.options = value.into_owned(),
-            "sslmode" => match value.as_ref() {
-                "disable" | "allow" | "prefer" => {}
-                mode => {
-                    return Err(Error::Config(format!(
-                        "the database URL asks for sslmode={mode}, but this build speaks to \
-                         Postgres without TLS only: use sslmode=prefer or disable, over a \
-                         network that you trust"
-                    )));
-                }
-            },
             _ => kept.push((name.into_owned(), value.into_owned())),
         }
     }
@@ -135,9 +125,9 @@ mod tests {
         let target = pg("postgresql+psycopg2://u:p%40ss@h:5433/db?schema=tw&connect_timeout=3");
         assert_eq!(target.url, "postgres://u:p%40ss@h:5433/db?connect_timeout=3");
         assert_eq!(target.schema.as_deref(), Some("tw"));
-        let target = pg("postgres://h/db?options=-csearch_path%3Done,public&sslmode=prefer");
+        let target = pg("postgres://h/db?options=-csearch_path%3Done,public&sslmode=require");
         assert_eq!(target.schema.as_deref(), Some("one"));
-        assert_eq!(target.url, "postgres://h/db");
+        assert_eq!(target.url, "postgres://h/db?sslmode=require");
     }
 
     #[test]
@@ -146,13 +136,12 @@ mod tests {
             "mysql://root:hunter2@h/db",
             "/var/lib/hunter2.db",
             "postgres://u:hunter2@h:notaport/db",
-            "postgres://u:hunter2@h/db?sslmode=require",
             "postgres://u:hunter2@h/db?schema=a%22b",
             "sqlite://host/x.db",
         ] {
             let error = parse(url).expect_err(url).to_string();
             assert!(!error.contains("hunter2"), "{error}");
-            assert!(error.contains("sqlite:///") || error.contains("sslmode=prefer"), "{error}");
+            assert!(error.contains("sqlite:///"), "{error}");
         }
         let debug = format!("{:?}", pg("postgres://u:hunter2@h/db"));
         assert!(!debug.contains("hunter2"), "{debug}");

@@ -9,8 +9,9 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("engine", &["proto"]),
-    ("broker", &["proto"]),
-    ("store", &["proto", "engine"]),
+    ("postgres", &[]),
+    ("broker", &["proto", "postgres"]),
+    ("store", &["proto", "engine", "postgres"]),
     ("scheduler", &["proto", "engine", "store", "broker"]),
     ("worker", &["proto", "engine", "broker"]),
     ("web", &["proto", "engine", "store", "broker"]),
@@ -21,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const NEVER: &[(&str, &[&str])] = &[
     ("proto", &["tokio", "lapin", "redis", "rusqlite"]),
     ("engine", &["tokio", "lapin", "redis", "rusqlite", "bincode", "tracing"]),
+    ("postgres", &["lapin", "redis", "rusqlite", "bincode", "deadpool-postgres"]),
     ("worker", &["rusqlite", "tokio-postgres", "deadpool-postgres", "lapin", "redis", "bincode"]),
     (
         "scheduler",

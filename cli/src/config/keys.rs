@@ -68,6 +68,7 @@ pub(crate) const KEYS: &[Key] = &[
     key!("core" "python" Kind::Text, "python3", "Python interpreter for DAG files and Python tasks"),
     key!("core" "hostname" Kind::Text, "", "Host name in listings and health; unset = the machine's"),
     key!("database" "url" Kind::Url(DATABASES), "sqlite:///{home}/tradewind.db", "Metadata database", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__CORE__SQL_ALCHEMY_CONN"),
+    key!("database" "ca_file" Kind::Path, "", "PEM file of authorities to trust for TLS to the metadata database; unset = that of results"),
     key!("broker" "url" Kind::Url(BROKERS), "memory://", "Task queues", "AIRFLOW__CELERY__BROKER_URL", "CELERY_BROKER_URL"),
     key!("broker" "default_queue" Kind::Text, "default", "Queue of a fleet task that names none and that no route matches"),
     key!("broker" "queue_type" Kind::OneOf(&["classic", "quorum"]), "classic", "Kind of queue declared on RabbitMQ"),

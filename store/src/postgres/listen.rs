@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::AsyncMessage;
+use tradewind_postgres::Target;
 
 /// The channel of all deployments in a database; the payload says whose schema.
 pub(super) const CHANNEL: &str = "tradewind_wake";
@@ -11,10 +12,10 @@ pub(super) const CHANNEL: &str = "tradewind_wake";
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until aborted.
-pub(super) async fn run(config: Config, payload: String, wake: broadcast::Sender<()>) {
+pub(super) async fn run(server: Target, payload: String, wake: broadcast::Sender<()>) {
     let mut said = false;
     loop {
-        let error = match listen(&config, &payload, &wake, &mut said).await {
+        let error = match listen(&server, &payload, &wake, &mut said).await {
             Ok(()) => "the connection was closed".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -27,12 +28,12 @@ pub(super) async fn run(config: Config, payload: String, wake: broadcast::Sender
 }
 
 async fn listen(
-    config: &Config,
+    server: &Target,
     payload: &str,
     wake: &broadcast::Sender<()>,
     said: &mut bool,
 ) -> Result<(), tokio_postgres::Error> {
-    let (client, mut connection) = config.connect(NoTls).await?;
+    let (client, mut connection) = server.config.connect(server.tls.clone()).await?;
     let command = format!("LISTEN {CHANNEL}");
     let mut subscribe = std::pin::pin!(client.batch_execute(&command));
     let mut subscribed = false;

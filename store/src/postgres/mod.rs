@@ -12,14 +12,13 @@ mod plan;
 mod queueing;
 mod runs;
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Config, NoTls};
+use tradewind_postgres::Target as Server;
 
 use self::conn::{Conn, Tx};
 use self::failure::Res;
@@ -27,7 +26,7 @@ use crate::specs::SpecCache;
 use crate::url::{PostgresTarget, Target};
 use crate::{Error, Options};
 
-/// How long a call waits for a connection, and a connection for the server.
+/// How long a call waits for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Wake-ups that a slow receiver may fall behind by; they carry nothing, so losing some is harmless.
 const WAKEUPS_MAX: usize = 16;
@@ -66,8 +65,8 @@ impl PostgresStore {
     }
 
     pub(crate) fn new(target: PostgresTarget, options: &Options) -> Result<Self, Error> {
-        let mut config = Config::from_str(&target.url)
-            .map_err(|e| Error::Config(format!("the database URL cannot be used: {e}")))?;
+        let mut server = Server::parse(&target.url, options.ca_file.as_deref(), "tradewind")
+            .map_err(|bad| Error::Config(format!("the database URL cannot be used: {bad}")))?;
         let mut settings = target.options;
         let mut set = |setting: &str| settings.push_str(&format!(" -c {setting}"));
         if let Some(schema) = &target.schema {
@@ -84,13 +83,10 @@ impl PostgresStore {
         }
         // Who loses its client in a transaction must not hold its locks for long.
         set(&format!("idle_in_transaction_session_timeout={timeout}"));
-        config.options(settings.trim_start());
-        config.connect_timeout(CONNECT_TIMEOUT);
-        if config.get_application_name().is_none() {
-            config.application_name("tradewind");
-        }
+        server.config.options(settings.trim_start());
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(config.clone(), NoTls, recycling);
+        let (config, tls) = (server.config.clone(), server.tls.clone());
+        let manager = Manager::from_config(config, tls, recycling);
         let pool = Pool::builder(manager)
             .max_size(options.postgres_connections.max(1))
             .runtime(Runtime::Tokio1)
@@ -101,7 +97,7 @@ impl PostgresStore {
             .map_err(|e| Error::Config(format!("the connection pool cannot be made: {e}")))?;
         let wake = broadcast::channel(WAKEUPS_MAX).0;
         let payload = target.schema.clone().unwrap_or_default();
-        let listener = tokio::spawn(listen::run(config, payload, wake.clone()));
+        let listener = tokio::spawn(listen::run(server, payload, wake.clone()));
         Ok(Self { pool, schema: target.schema, specs: Arc::default(), wake, listener })
     }
 

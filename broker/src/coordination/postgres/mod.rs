@@ -10,9 +10,8 @@ use async_trait::async_trait;
 use super::open::check_rate;
 use super::{Coordinator, CoordinatorOptions, REVOKED_MAX, Revoked, STARTS_MAX};
 use crate::Error;
-use crate::results::postgres::config::{SERVICE, sort_error};
+use crate::results::postgres::config::{SERVICE, sort_error, target};
 use crate::results::postgres::link::{Link, Params};
-use crate::results::postgres::target::Target;
 use statements as sql;
 
 /// Connections of one process.
@@ -39,7 +38,7 @@ impl PostgresCoordinator {
     /// # Errors
     /// When the URL cannot be used or the server does not answer.
     pub async fn open(url: &str, options: &CoordinatorOptions) -> Result<Self, Error> {
-        let link = Link::new(&Target::parse(url, options.ca_file.as_deref())?, POOL_SIZE)?;
+        let link = Link::new(&target(url, options.ca_file.as_deref())?, POOL_SIZE)?;
         let mut client = link.client().await?;
         let tables = async {
             if client.query_one(sql::PRESENT, &[]).await?.get(0) {

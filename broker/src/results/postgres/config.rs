@@ -1,34 +1,17 @@
-//! What a PostgreSQL URL may say, and how client errors are sorted.
+//! What a PostgreSQL URL names, and how client errors are sorted.
 
-use std::time::Duration;
+use std::path::Path;
 
 use tokio_postgres::error::SqlState;
+use tradewind_postgres::Target;
 
 use crate::Error;
 
 pub(crate) const SERVICE: &str = "PostgreSQL";
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// A dead link is noticed by the kernel after this long without an answer.
-const LINK_SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Parses a URL without `sslmode`; [`super::target`] reads that.
-pub(crate) fn parse(url: &str) -> Result<tokio_postgres::Config, Error> {
-    // The parser's own message may quote parts of the URL, and with it a password.
-    let parsed = url.parse::<tokio_postgres::Config>().ok();
-    let mut config = parsed.ok_or_else(|| {
-        Error::Config(
-            "the PostgreSQL URL cannot be parsed; use \
-             postgresql://user:password@host[:port]/database"
-                .to_owned(),
-        )
-    })?;
-    config.connect_timeout(CONNECT_LIMIT);
-    config.tcp_user_timeout(LINK_SILENCE_MAX);
-    config.keepalives_idle(LINK_SILENCE_MAX);
-    if config.get_application_name().is_none() {
-        config.application_name("tradewind-results");
-    }
-    Ok(config)
+/// The server of a URL.
+pub(crate) fn target(url: &str, ca_file: Option<&Path>) -> Result<Target, Error> {
+    Target::parse(url, ca_file, "tradewind-results").map_err(|bad| Error::Config(bad.to_string()))
 }
 
 /// Sorts a client error.
@@ -55,17 +38,5 @@ fn with_source(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse;
-
-    #[test]
-    fn a_refusal_keeps_the_password_to_itself() {
-        assert!(parse("postgresql://u@db/x").is_ok());
-        let text = parse("postgresql://u:hunter2@db:nope/x").expect_err("a refusal");
-        assert!(!text.to_string().contains("hunter2"), "{text}");
     }
 }

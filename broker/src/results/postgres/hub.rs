@@ -10,10 +10,10 @@ use futures::StreamExt;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::AsyncMessage;
 use tokio_util::sync::CancellationToken;
+use tradewind_postgres::Target;
 
 use super::super::watchers::Watchers;
 use super::STATEMENT_LIMIT;
-use super::target::Target;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);

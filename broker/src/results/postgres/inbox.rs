@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use tradewind_postgres::Target;
 
 use super::super::InboxItem;
 use super::super::reader::Source;
 use super::session::Session;
-use super::target::Target;
 use super::{STATEMENT_LIMIT, slow};
 use crate::Error;
 

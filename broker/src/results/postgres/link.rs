@@ -7,9 +7,9 @@ use deadpool_postgres::{
 };
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
+use tradewind_postgres::Target;
 
 use super::config::{SERVICE, sort_error};
-use super::target::Target;
 use crate::Error;
 
 /// Longest wait for one statement, and for a free pooled connection.

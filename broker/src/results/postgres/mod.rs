@@ -11,8 +11,6 @@ mod joins;
 pub(crate) mod link;
 mod schema;
 mod session;
-pub(crate) mod target;
-mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +18,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tradewind_postgres::Target;
 
 use super::reader::Reader;
 use super::waiting::wait_terminal;
 use super::watchers::Watchers;
 use super::{Inbox, Join, JoinPart, Put, ResultBackend, ResultOptions, StoredResult, check_result};
 use crate::Error;
-use config::{SERVICE, sort_error};
+use config::{SERVICE, sort_error, target};
 use hub::Hub;
 use inbox::PostgresSource;
 use link::{Link, Params, STATEMENT_LIMIT, slow};
-use target::Target;
 
 /// One sweep statement deletes at most this many results, and one sweep runs at most so many.
 const SWEEP_ROWS: i64 = 5_000;
@@ -73,7 +71,7 @@ pub(super) struct PostgresResults {
 impl PostgresResults {
     /// Connects and makes the tables exist. `url` is a libpq URL.
     pub(super) async fn open(url: &str, options: &ResultOptions) -> Result<Self, Error> {
-        let target = Target::parse(url, options.ca_file.as_deref())?;
+        let target = target(url, options.ca_file.as_deref())?;
         let link = Link::new(&target, options.pool_size)?;
         let target = Arc::new(target);
         let watchers = Watchers::default();

@@ -6,12 +6,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_postgres::Client;
+use tradewind_postgres::Target;
 use uuid::Uuid;
 
 use super::super::InboxItem;
 use super::super::reader::LEASE;
 use super::config::sort_error;
-use super::target::Target;
 use crate::Error;
 
 /// First half of the advisory lock keys of inbox readers.

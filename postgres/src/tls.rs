@@ -1,6 +1,7 @@
 //! rustls under the PostgreSQL client. Without channel binding: SCRAM works, `channel_binding=require`
 //! does not.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -13,7 +14,13 @@ use tokio_rustls::{TlsConnector, client};
 
 /// Makes connectors that check the server's certificate.
 #[derive(Clone)]
-pub(crate) struct Tls(pub(super) TlsConnector);
+pub struct Tls(pub(crate) TlsConnector);
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
 
 impl<S> MakeTlsConnect<S> for Tls
 where
@@ -32,7 +39,8 @@ where
 }
 
 /// One handshake to come.
-pub(crate) struct Handshake {
+#[expect(missing_debug_implementations, reason = "nobody keeps one")]
+pub struct Handshake {
     connector: TlsConnector,
     host: Result<ServerName<'static>, InvalidDnsNameError>,
 }
@@ -55,7 +63,8 @@ where
 }
 
 /// An encrypted stream.
-pub(crate) struct Stream<S>(client::TlsStream<S>);
+#[derive(Debug)]
+pub struct Stream<S>(client::TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
     fn channel_binding(&self) -> ChannelBinding {
