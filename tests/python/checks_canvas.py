@@ -110,6 +110,12 @@ def checks(app):
         same(result.get(timeout=WAIT), 90)
 
     @check
+    def chord_keeps_numbers():
+        numbers = [2**70, -(2**65), 0.1 + 0.2, 2**53 + 1]
+        result = chord([tasks.echo.s(number) for number in numbers], tasks.echo.s()).apply_async()
+        same(result.get(timeout=WAIT), numbers)
+
+    @check
     def chord_of_one():
         result = chord([tasks.add.s(1, 1)], tasks.tsum.s()).apply_async()
         same(result.get(timeout=WAIT), 2)

@@ -5,6 +5,7 @@ import datetime
 import time
 import uuid
 
+from celery import chain
 from celery.exceptions import (
     NotRegistered,
     SoftTimeLimitExceeded,
@@ -74,8 +75,18 @@ def checks(app):
 
     @check
     def values_come_back_unchanged():
-        for value in [None, True, -(2**53), 0.1, "grüße 世界 🚢", [], {}, {"a": [{"b": [1.5]}]}]:
+        numbers = [2**63, -(2**63), 2**64, -(2**63) - 1, 10**100, 0.1 + 0.2, 5e-324, 1.7e308]
+        nested = {"a": [{"b": [1.5]}]}
+        for value in [None, True, -(2**53), 0.1, "grüße 世界 🚢", [], {}, nested, numbers]:
             same(tasks.echo.delay(value).get(timeout=WAIT), value)
+        chained = chain(tasks.echo.s(2**70), tasks.echo.s()).apply_async()
+        same(chained.get(timeout=WAIT), 2**70)
+
+    @check
+    def a_number_that_a_task_cannot_hold_is_refused():
+        with raising(TypeError) as caught:
+            tasks.add.delay(2**70, 1).get(timeout=WAIT)
+        assert "i128" in str(caught.error), caught.error
 
     @check
     def a_large_argument():

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tradewind_worker::fleet::{Context, Failure, Retry, TaskError, Tasks};
 
@@ -56,7 +57,8 @@ pub fn tasks() -> Tasks {
         let zero = Number::Whole(0);
         Ok(numbers.into_iter().fold(zero, |a, b| a.with(b, i64::wrapping_add, |a, b| a + b)))
     });
-    tasks.add("fleet.echo", async |_, (value,): (Value,)| Ok(value));
+    // JSON as it is: Python's whole numbers have no bounds.
+    tasks.add("fleet.echo", async |_, (value,): (Box<RawValue>,)| Ok(value));
     tasks.add("fleet.return_kwargs", async |_, kwargs: serde_json::Map<String, Value>| Ok(kwargs));
     tasks.add("fleet.sleep", async |context, (seconds,): (Number,)| {
         sleep(&context, seconds.real()).await?;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tradewind_proto::celery::wide;
 use tradewind_proto::clock::SystemIds;
 use tradewind_worker::external::{Call, ExternalEnv, ExternalOptions, ExternalTasks};
 use tradewind_worker::fleet::{TaskError, Tasks};
@@ -100,6 +101,22 @@ async fn a_command_gets_its_arguments_and_its_last_line_is_the_result() {
     assert!(kind == "CommandNotStarted" && text.contains("/no/such/program"), "{kind}: {text}");
     let (kind, text) = failure(&tasks, call("argv", json!([]), json!({}))).await;
     assert!(kind == "TypeError" && text.starts_with("argv() takes"), "{kind}: {text}");
+}
+
+/// Python's whole numbers have no bounds.
+#[tokio::test]
+async fn numbers_of_any_size_pass_through() {
+    let tasks = tasks(json!({
+        "print": {"command": ["echo", "{0}"]}, "read": {"command": ["cat"]},
+        "negate": {"python": "operator:neg"},
+    }));
+    let value = |text: &str| wide::from_slice(text.as_bytes()).expect("JSON");
+    let given = value("[1180591620717411303424]");
+    let one = |task| run(&tasks, call(task, given.clone(), json!({})));
+    assert_eq!(one("print").await, Ok(given[0].clone()));
+    assert_eq!(one("read").await.expect("a call")["args"], given);
+    assert_eq!(one("negate").await, Ok(value("-1180591620717411303424")));
+    tasks.close().await;
 }
 
 #[tokio::test]

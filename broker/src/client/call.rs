@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tradewind_proto::Timestamp;
-use tradewind_proto::celery::{Signature, wire_time};
+use tradewind_proto::celery::{Signature, wide, wire_time};
 
 use super::ClientError;
 
@@ -30,7 +30,7 @@ impl TaskCall {
     }
 
     fn value(&mut self, what: &str, value: impl Serialize) -> Value {
-        serde_json::to_value(value).unwrap_or_else(|error| {
+        wide::to_value(&value).unwrap_or_else(|error| {
             self.wrong = Some(format!("{what} of {}: {error}", self.signature.task));
             Value::Null
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
-use tradewind_proto::celery::{ExceptionInfo, Meta, ResultTuple, state};
+use tradewind_proto::celery::{ExceptionInfo, Meta, ResultTuple, state, wide};
 
 use super::{Client, ClientError};
 
@@ -152,7 +152,7 @@ impl TaskHandle {
         let meta = self.wait(limit).await?;
         let id = if meta.task_id.is_empty() { self.id().to_owned() } else { meta.task_id.clone() };
         match meta.status.as_str() {
-            state::SUCCESS => serde_json::from_value(meta.result)
+            state::SUCCESS => wide::from_value(&meta.result)
                 .map_err(|error| ClientError::Unreadable { id, reason: error.to_string() }),
             state::REVOKED => {
                 let exception = meta.exception().unwrap_or_default();

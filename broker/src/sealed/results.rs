@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
+use tradewind_proto::celery::wide;
 use tradewind_proto::seal::{SecretKeys, decrypt_text, encrypt_text};
 
 use crate::{Error, Inbox, Join, JoinPart, Put, ResultBackend, StoredResult};
@@ -29,7 +30,7 @@ impl SealedResults {
     }
 
     fn hide(&self, id: &str, value: &Value) -> Result<Value, Error> {
-        let text = encrypt_text(&self.keys, id, &value.to_string());
+        let text = encrypt_text(&self.keys, id, &wide::to_json(value));
         let text = text.map_err(|error| Error::Config(error.to_string()))?;
         Ok(json!({ MEMBER: text }))
     }
@@ -43,7 +44,7 @@ impl SealedResults {
             reason,
         };
         let text = decrypt_text(&self.keys, id, text).map_err(|why| refuse(why.reason("it")))?;
-        serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))
+        wide::from_slice(text.as_bytes()).map_err(|error| refuse(error.to_string()))
     }
 
     fn hide_meta(&self, mut stored: StoredResult) -> Result<StoredResult, Error> {
@@ -75,12 +76,12 @@ fn hidden(value: &Value) -> Option<&str> {
 }
 
 fn read(meta: &[u8]) -> Result<Map<String, Value>, Error> {
-    serde_json::from_slice(meta)
+    serde_json::from_slice(&wide::stand_in(meta))
         .map_err(|error| Error::Config(format!("a result is no JSON object: {error}")))
 }
 
 fn write(meta: &Map<String, Value>) -> Vec<u8> {
-    serde_json::to_vec(meta).unwrap_or_default()
+    wide::to_vec(meta).unwrap_or_default()
 }
 
 #[async_trait]

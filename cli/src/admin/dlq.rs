@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tradewind_broker::{Broker, DeadLetter, ResultBackend, Selection};
+use tradewind_proto::celery::wide;
 use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names::{DEAD_LETTER_SUFFIX, HEADER_DEAD_ID};
 
@@ -53,9 +54,11 @@ pub(crate) async fn show(broker: &dyn Broker, queue: &str, id: &str) -> Result<(
         shown["content_type"] = json!(message.content_type);
         shown["headers"] = Value::Object(message.headers.clone());
         let body = &message.body[..message.body.len().min(BODY_SHOWN_MAX)];
-        // JSON is shown as such; of anything else what can be read.
-        shown["body"] = serde_json::from_slice(&message.body)
-            .unwrap_or_else(|_| json!(String::from_utf8_lossy(body)));
+        // JSON is shown as such; of anything else what can be read, and of numbers that JSON readers round.
+        shown["body"] = wide::from_slice(&message.body)
+            .ok()
+            .filter(|body| !wide::is_in(body))
+            .unwrap_or_else(|| json!(String::from_utf8_lossy(body)));
     }
     println!("{}", serde_json::to_string_pretty(&shown).unwrap_or_default());
     Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tradewind_proto::celery::Request;
+use tradewind_proto::celery::{Request, wide};
 
 use crate::admin::parse_date;
 use crate::args::TaskSendArgs;
@@ -58,7 +58,7 @@ pub(super) fn request(args: &TaskSendArgs, id: String, now: Timestamp) -> Result
 }
 
 fn json(option: &str, text: &str) -> Result<Value, Failure> {
-    serde_json::from_str(text)
+    wide::from_slice(text.as_bytes())
         .map_err(|error| Failure::usage(format!("{option} is not valid JSON: {error}")))
 }
 

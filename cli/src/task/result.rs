@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tradewind_broker::{ResultBackend, StoredResult};
-use tradewind_proto::celery::{Meta, state};
+use tradewind_proto::celery::{Meta, state, wide};
 
 use super::call;
 use crate::args::TaskResultArgs;
@@ -43,8 +43,8 @@ pub(crate) async fn result(context: &Context, args: &TaskResultArgs) -> Result<(
         )));
     };
     if args.json {
-        let meta: Value = serde_json::from_slice(&found.meta).map_err(|e| unreadable(&found, e))?;
-        println!("{meta}");
+        let meta = wide::from_slice(&found.meta).map_err(|e| unreadable(&found, e))?;
+        println!("{}", wide::to_json(&meta));
         return Ok(());
     }
     print_ended(&found, args.traceback)
@@ -61,7 +61,7 @@ pub(super) fn print_ended(found: &StoredResult, traceback: bool) -> Result<(), F
         state::SUCCESS => {
             match &meta.result {
                 Value::String(text) => println!("{text}"),
-                other => println!("{other}"),
+                other => println!("{}", wide::to_json(other)),
             }
             Ok(())
         }

@@ -83,7 +83,7 @@ impl Request {
             "chord": self.embed.chord,
         });
         // Values always serialize; an empty body would be refused by every worker.
-        serde_json::to_vec(&(&self.args, &self.kwargs, embed)).unwrap_or_default()
+        super::wide::to_vec(&(&self.args, &self.kwargs, embed)).unwrap_or_default()
     }
 
     /// Python's `repr` of the positional arguments as they are now.

@@ -165,7 +165,7 @@ impl Meta {
     /// The bytes for a backend, beginning `{"status": "…"`, as Celery's do.
     pub fn to_bytes(&self) -> Vec<u8> {
         // Values always serialize; empty bytes are refused by every backend.
-        let plain = serde_json::to_vec(self).unwrap_or_default();
+        let plain = super::wide::to_vec(self).unwrap_or_default();
         match plain.strip_prefix(br#"{"status":""#) {
             Some(rest) => [br#"{"status": ""#, rest].concat(),
             None => plain,

@@ -12,6 +12,7 @@ mod repr;
 mod request;
 mod signature;
 pub mod state;
+pub mod wide;
 
 pub use control::{ControlRequest, ReplyTo};
 pub use decode::{BadMessage, parse_json};

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use super::wide;
+
 /// Most characters of a repr (Celery's `argsrepr_maxsize`); the rest becomes `...`.
 pub const REPR_CHARS_MAX: usize = 1024;
 
@@ -70,7 +72,10 @@ impl Writer {
                 self.items(items);
                 self.push("]");
             }
-            Value::Object(members) => self.dict(members),
+            Value::Object(members) => match wide::digits(value) {
+                Some(number) => self.push(number),
+                None => self.dict(members),
+            },
         }
     }
 

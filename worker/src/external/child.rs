@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tradewind_proto::celery::wide;
 
 use super::call::Call;
 use super::command::Tail;
@@ -89,7 +90,7 @@ impl PythonChild {
         self.calls += 1;
         let mut order = call.to_json();
         order["function"] = json!(function);
-        let talk = exchange(&mut self.stdin, &mut self.stdout, format!("{order}\n"));
+        let talk = exchange(&mut self.stdin, &mut self.stdout, wide::to_json(&order) + "\n");
         let mut talk = Box::pin(talk);
         let mut asked = false;
         let line = loop {
@@ -103,7 +104,7 @@ impl PythonChild {
             }
         };
         drop(talk);
-        match line.as_deref().map(serde_json::from_slice::<Answer>) {
+        match line.as_deref().map(|line| serde_json::from_slice::<Answer>(&wide::stand_in(line))) {
             Some(Ok(answer)) => {
                 self.memory_kb = answer.memory_kb;
                 (answer.end.outcome(), true)

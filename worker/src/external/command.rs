@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
+use tradewind_proto::celery::wide;
 
 use super::call::{Call, Runner, soft_limit_exceeded};
 use super::process::{Host, Tree};
@@ -72,7 +73,8 @@ impl Runner for CommandRunner {
             let feed = async {
                 if let Some(mut pipe) = stdin {
                     // A command that reads nothing closes the pipe: no error.
-                    let _unread = pipe.write_all(format!("{}\n", call.to_json()).as_bytes()).await;
+                    let _unread =
+                        pipe.write_all((wide::to_json(&call.to_json()) + "\n").as_bytes()).await;
                 }
             };
             tokio::join!(
@@ -171,7 +173,7 @@ impl LastLine {
             return Err(TaskError::fail("ResultTooLarge", text));
         }
         let text = String::from_utf8_lossy(line.trim_ascii());
-        Ok(serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.into_owned())))
+        Ok(wide::from_slice(text.as_bytes()).unwrap_or_else(|_| Value::String(text.into_owned())))
     }
 }
 

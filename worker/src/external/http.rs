@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::Value;
+use tradewind_proto::celery::wide;
 
 use super::ExternalError;
 use super::call::{Call, Runner, soft_limit_exceeded};
@@ -71,8 +72,11 @@ impl Runner for HttpRunner {
 
 impl HttpRunner {
     async fn post(&self, call: &Call) -> Outcome {
-        let request = self.client.post(self.url.clone()).headers(self.headers.clone());
-        let request = request.timeout(self.limit.unwrap_or(CALL_MAX)).json(&call.to_json());
+        let mut headers = self.headers.clone();
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        let request = self.client.post(self.url.clone()).headers(headers);
+        let request = request.timeout(self.limit.unwrap_or(CALL_MAX));
+        let request = request.body(wide::to_json(&call.to_json()));
         let response = request.send().await.map_err(unreachable_server)?;
         let status = response.status();
         let wait = retry_after(&response);
@@ -100,7 +104,7 @@ fn value(body: &[u8]) -> Outcome {
     if body.trim_ascii().is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(body).map_err(|error| {
+    wide::from_slice(body).map_err(|error| {
         TaskError::fail("HTTPError", format!("the answer is not JSON ({error}): {}", quote(body)))
     })
 }

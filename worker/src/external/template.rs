@@ -2,6 +2,7 @@
 //! argument, `{{` and `}}` are braces. Pure. There is no shell: a value is never more than one argument.
 
 use serde_json::{Map, Value};
+use tradewind_proto::celery::wide;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
@@ -95,7 +96,7 @@ impl Template {
 fn push(out: &mut String, value: &Value) {
     match value {
         Value::String(text) => out.push_str(text),
-        other => out.push_str(&other.to_string()),
+        other => out.push_str(&wide::to_json(other)),
     }
 }
 

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
+use tradewind_proto::celery::wide;
 
 /// What Python would call a `TypeError`.
 #[derive(Debug, Clone, PartialEq)]
@@ -183,7 +184,7 @@ impl<'de, I: Iterator<Item = (&'de str, &'de Value)>> MapAccess<'de> for Named<'
         let Some((name, value)) = self.value.take() else {
             return Err(ArgsError("no argument at hand".to_owned()));
         };
-        seed.deserialize(value).map_err(|error| ArgsError(format!("argument {name:?}: {error}")))
+        wide::seed(seed, value).map_err(|error| ArgsError(format!("argument {name:?}: {error}")))
     }
 }
 
@@ -202,7 +203,7 @@ impl<'de> SeqAccess<'de> for Positional<'de> {
         let Some(value) = self.items.next() else { return Ok(None) };
         self.position += 1;
         let named = |error| ArgsError(format!("argument {}: {error}", self.position));
-        seed.deserialize(value).map(Some).map_err(named)
+        wide::seed(seed, value).map(Some).map_err(named)
     }
 
     fn size_hint(&self) -> Option<usize> {

@@ -11,7 +11,7 @@ use tradewind_broker::ResultBackend;
 use tradewind_broker::client::Client;
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::canvas::{Applied, plan};
-use tradewind_proto::celery::{Request, ResultTuple, Signature, state};
+use tradewind_proto::celery::{Request, ResultTuple, Signature, state, wide};
 
 use super::core::Fleet;
 use super::error::TaskError;
@@ -200,7 +200,7 @@ impl Context {
     /// # Errors
     /// When the value cannot be written as JSON.
     pub async fn progress(&self, value: impl Serialize) -> Result<(), TaskError> {
-        let value: Value = serde_json::to_value(value)?;
+        let value = wide::to_value(&value)?;
         let Some(results) = &self.0.services.results else { return Ok(()) };
         if self.request().ignore_result {
             return Ok(());

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tradewind_broker::StoredResult;
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::canvas::Plan;
-use tradewind_proto::celery::{Request, state};
+use tradewind_proto::celery::{Request, state, wide};
 
 use super::error::{Failure, Retry, TaskError};
 use super::options::TaskOptions;
@@ -67,7 +67,7 @@ pub(crate) fn again(request: &Request, stored: Option<&StoredResult>) -> Again {
     if stored.token < own || !state::is_terminal(&stored.state) {
         return Again::Run;
     }
-    let meta: Value = serde_json::from_slice(&stored.meta).unwrap_or_default();
+    let meta = wide::from_slice(&stored.meta).unwrap_or_default();
     let result = meta.get("result").cloned().unwrap_or_default();
     Again::Repeat(match stored.state.as_str() {
         state::SUCCESS => Ending::Success(result),

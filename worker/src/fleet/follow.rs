@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tradewind_broker::{Error, Join, JoinPart};
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::canvas::{Applied, Plan, plan};
-use tradewind_proto::celery::{Request, Signature, state};
+use tradewind_proto::celery::{Request, Signature, state, wide};
 
 use super::core::Fleet;
 use super::error::Failure;
@@ -135,7 +135,7 @@ async fn store(
     failure: &Failure,
     state: &str,
 ) -> Result<(), Error> {
-    let result = failure.to_result().to_string();
+    let result = wide::to_json(&failure.to_result());
     let now = Some(fleet.clock.now());
     let stored = report::stored(request, state, &result, Some(&failure.traceback), &[], now);
     let ttl = fleet.settings.result_ttl;

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tradewind_proto::celery::wide;
 use tradewind_proto::names;
 
 use super::args;
@@ -186,7 +187,7 @@ fn arguments<A: DeserializeOwned>(context: &Context) -> Result<A, TaskError> {
 }
 
 pub(crate) fn to_json<T: Serialize>(value: T) -> Outcome {
-    serde_json::to_value(value).map_err(|error| {
+    wide::to_value(&value).map_err(|error| {
         TaskError::fail("EncodeError", format!("the result cannot be written as JSON: {error}"))
     })
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tradewind_broker::StoredResult;
 use tradewind_proto::Timestamp;
-use tradewind_proto::celery::{Request, wire_time};
+use tradewind_proto::celery::{Request, wide, wire_time};
 
 /// Replacements within replacements that are told apart.
 const NESTING_MAX: i64 = (1 << 20) - 1;
@@ -18,7 +18,7 @@ pub(crate) fn token(request: &Request) -> i64 {
 
 /// The result of a task in a state that is not its end.
 pub(crate) fn running(request: &Request, state: &str, result: &Value) -> StoredResult {
-    stored(request, state, &result.to_string(), None, &[], None)
+    stored(request, state, &wide::to_json(result), None, &[], None)
 }
 
 /// The result of a task; `result` is JSON text.

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::Value;
 use tradewind_broker::{Error, Outgoing, Put};
 use tradewind_proto::Timestamp;
-use tradewind_proto::celery::{Request, repr, state};
+use tradewind_proto::celery::{Request, repr, state, wide};
 
 use super::core::{Fleet, Tally};
 use super::decide::{Ending, RESULT_BYTES_MAX, next_run};
@@ -113,14 +113,14 @@ pub(super) async fn report(
                 publish::apply(fleet, plan, home).await?;
             }
             if !repeated {
-                let json = value.to_string();
+                let json = wide::to_json(value);
                 store(fleet, request, task, state::SUCCESS, (&json, None), &children, now).await?;
             }
             follow::part(fleet, request, state::SUCCESS, value, home, 0).await
         }
         Ending::Failure(failure) => {
             if !repeated {
-                let json = failure.to_result().to_string();
+                let json = wide::to_json(&failure.to_result());
                 let text = (json.as_str(), Some(failure.traceback.as_str()));
                 store(fleet, request, task, state::FAILURE, text, &children, now).await?;
             }
@@ -129,7 +129,7 @@ pub(super) async fn report(
         Ending::Revoked { why, .. } => {
             let failure = Failure::new("TaskRevokedError", *why).module("celery.exceptions");
             if !repeated {
-                let json = failure.to_result().to_string();
+                let json = wide::to_json(&failure.to_result());
                 store(fleet, request, task, state::REVOKED, (&json, None), &children, now).await?;
             }
             follow::failed(fleet, request, &failure, state::REVOKED, home).await
@@ -138,7 +138,7 @@ pub(super) async fn report(
             let next = next_run(request, *eta);
             let message = next.to_message();
             publish::send(fleet, vec![Outgoing { queue: home.to_owned(), message }]).await?;
-            let json = because.to_result().to_string();
+            let json = wide::to_json(&because.to_result());
             let text = (json.as_str(), Some(because.traceback.as_str()));
             store(fleet, request, task, state::RETRY, text, &children, now).await
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use tradewind_proto::celery::wide;
 use uuid::Uuid;
 
 use super::super::{JOIN_CLAIM, JOIN_DONE, Join, JoinPart};
@@ -62,7 +62,7 @@ pub(super) async fn begin(link: &Link, group: &str, size: u64, ttl: Duration) ->
 
 pub(super) async fn join(link: &Link, part: JoinPart, ttl: Duration) -> Result<Join, Error> {
     let JoinPart { group, task_id, index, state, result } = part;
-    let (claim, result) = (Uuid::new_v4().simple().to_string(), result.to_string());
+    let (claim, result) = (Uuid::new_v4().simple().to_string(), wide::to_json(&result));
     let rows = link
         .run_locked(
             "a part of a chord",
@@ -84,7 +84,7 @@ pub(super) async fn join(link: &Link, part: JoinPart, ttl: Duration) -> Result<J
 
 fn read_part(group: &str, row: &tokio_postgres::Row) -> Result<JoinPart, Error> {
     let result: &str = row.get(3);
-    let result: Value = serde_json::from_str(result).map_err(|error| Error::Refused {
+    let result = wide::from_slice(result.as_bytes()).map_err(|error| Error::Refused {
         service: SERVICE,
         what: format!("a part of chord {group}"),
         reason: error.to_string(),

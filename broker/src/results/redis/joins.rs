@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::redis::Script;
 use serde_json::{Value, json};
-use tradewind_proto::celery;
+use tradewind_proto::celery::{self, wide};
 use uuid::Uuid;
 
 use super::super::{JOIN_CLAIM, JOIN_DONE, Join, JoinPart};
@@ -87,7 +87,7 @@ pub(super) async fn join(
     ttl: Duration,
 ) -> Result<Join, Error> {
     let claim = Uuid::new_v4().simple().to_string();
-    let value = json!([1, part.task_id, part.state, part.result]).to_string();
+    let value = wide::to_json(&json!([1, part.task_id, part.state, part.result]));
     let [first, rest @ ..] = keys(shared, &part.group);
     let mut call = scripts.join.key(first);
     for key in rest {

@@ -12,7 +12,7 @@ use tradewind_proto::celery::{Request, ResultTuple, state};
 
 use super::results::{outcome_of, shown, stored};
 use super::workers::require_registered;
-use super::{Answer, Refusal};
+use super::{Answer, Refusal, Shown};
 use crate::flower::FlowerHandle;
 use crate::flower::service::Shared;
 
@@ -157,7 +157,7 @@ async fn sent(shared: &Shared, id: String) -> Answer {
             stored(shared, &id).await?.map_or(state::PENDING.to_owned(), |meta| meta.status);
         answer["state"] = json!(state);
     }
-    Ok(axum::Json(answer))
+    Ok(Shown(answer))
 }
 
 /// `POST /api/task/async-apply/<name>`
@@ -208,7 +208,7 @@ pub(super) async fn apply(
             answer.insert("state".to_owned(), json!(state.as_deref().unwrap_or(state::PENDING)));
         }
     }
-    Ok(axum::Json(Value::Object(answer)))
+    Ok(Shown(Value::Object(answer)))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
+use tradewind_proto::celery::wide;
 
 pub(super) use auth::Gate;
 
@@ -60,10 +61,19 @@ impl IntoResponse for Refusal {
     }
 }
 
-type Answer = Result<axum::Json<Value>, Refusal>;
+/// JSON, with the numbers of results as they are.
+struct Shown(Value);
+
+impl IntoResponse for Shown {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], wide::to_json(&self.0)).into_response()
+    }
+}
+
+type Answer = Result<Shown, Refusal>;
 
 fn message(text: impl Into<String>) -> Answer {
-    Ok(axum::Json(json!({"message": text.into()})))
+    Ok(Shown(json!({"message": text.into()})))
 }
 
 /// All routes.

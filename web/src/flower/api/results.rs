@@ -10,7 +10,7 @@ use tradewind_broker::{ResultBackend, StoredResult};
 use tradewind_proto::celery::{Meta, state};
 
 use super::params::Params;
-use super::{Answer, Refusal, message};
+use super::{Answer, Refusal, Shown, message};
 use crate::flower::FlowerHandle;
 use crate::flower::service::Shared;
 
@@ -89,7 +89,7 @@ pub(super) async fn result(
         answer.insert("state".to_owned(), json!(meta.status));
         answer.extend(shown(&meta));
     }
-    Ok(axum::Json(answer))
+    Ok(Shown(answer))
 }
 
 /// `POST /api/task/abort/<id>`

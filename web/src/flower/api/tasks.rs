@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::params::Params;
-use super::{Answer, Refusal};
+use super::{Answer, Refusal, Shown};
 use crate::flower::FlowerHandle;
 use crate::flower::state::{Query, Search, SortBy};
 
@@ -39,7 +39,7 @@ pub(super) async fn list(
         tasks.insert(task.uuid.clone(), Value::Object(object));
     }
     drop(inner);
-    Ok(axum::Json(Value::Object(tasks)).into_response())
+    Ok(Shown(Value::Object(tasks)).into_response())
 }
 
 fn query(params: &Params) -> Result<Query, Refusal> {
@@ -85,12 +85,12 @@ fn time(text: Option<&str>) -> Result<Option<f64>, Refusal> {
 /// `GET /api/task/types`
 pub(super) async fn types(State(flower): State<FlowerHandle>) -> Answer {
     let types = flower.shared.lock().monitor.types();
-    Ok(axum::Json(json!({"task-types": types})))
+    Ok(Shown(json!({"task-types": types})))
 }
 
 /// `GET /api/task/info/<id>`
 pub(super) async fn info(State(flower): State<FlowerHandle>, Path(id): Path<String>) -> Answer {
     let inner = flower.shared.lock();
     let task = inner.monitor.task(&id).ok_or_else(|| Refusal::unknown("task", &id))?;
-    Ok(axum::Json(Value::Object(task.to_object())))
+    Ok(Shown(Value::Object(task.to_object())))
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use serde_json::{Map, Value, json};
 
 use super::params::Params;
-use super::{Answer, Refusal};
+use super::{Answer, Refusal, Shown};
 use crate::flower::FlowerHandle;
 use crate::flower::inspect;
 use crate::flower::service::Shared;
@@ -20,7 +20,7 @@ pub(super) async fn list(State(flower): State<FlowerHandle>, params: Params) -> 
         let now = shared.now();
         let inner = shared.lock();
         let alive = inner.monitor.workers().map(|w| (w.hostname.clone(), json!(w.alive(now))));
-        return Ok(axum::Json(Value::Object(alive.collect())));
+        return Ok(Shown(Value::Object(alive.collect())));
     }
     let inner = shared.lock();
     let answers = match name {
@@ -31,7 +31,7 @@ pub(super) async fn list(State(flower): State<FlowerHandle>, params: Params) -> 
             Map::from_iter([(name.to_owned(), Value::Object(info.clone()))])
         }
     };
-    Ok(axum::Json(Value::Object(answers)))
+    Ok(Shown(Value::Object(answers)))
 }
 
 fn entry((name, info): (&String, &Map<String, Value>)) -> (String, Value) {
@@ -82,5 +82,5 @@ pub(super) async fn queue_lengths(State(flower): State<FlowerHandle>) -> Answer 
         .into_iter()
         .map(|(name, stats)| json!({"name": name, "messages": stats.ready}))
         .collect();
-    Ok(axum::Json(json!({"active_queues": queues})))
+    Ok(Shown(json!({"active_queues": queues})))
 }
