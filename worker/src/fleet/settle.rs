@@ -18,7 +18,9 @@ use super::state::What;
 use super::{follow, places, publish, report};
 
 /// Reports many: their calls go out together, so that drivers can put them into few round trips.
-pub(crate) async fn settle_all(fleet: &Fleet, all: Vec<Ran>) {
+pub(crate) async fn settle_all(fleet: &Fleet, mut all: Vec<Ran>) {
+    // All at once, so that whoever waits for slots takes the next messages in one go.
+    all.iter_mut().for_each(|ran| ran.item.ticket.slot.free());
     let all: FuturesUnordered<_> = all.into_iter().map(|ran| settle_one(fleet, ran)).collect();
     all.for_each(|()| ready(())).await;
     fleet.gauge();
@@ -32,11 +34,11 @@ pub(crate) async fn settle(fleet: &Fleet, ran: Ran) {
 
 async fn settle_one(fleet: &Fleet, ran: Ran) {
     let Ran { item, ending, runtime, children, repeated } = ran;
-    let Item { mut delivery, seen, serial, task, ticket, places: mut held, counted, suspect } =
+    let Item { mut delivery, seen, serial, task, mut ticket, places: mut held, counted, suspect } =
         item;
     let request = &seen.request;
     // The handler has ended; its outcome alone holds a place now.
-    drop(ticket.slot);
+    ticket.slot.free();
     // What few tasks need is boxed: the future of each task would else have room for it.
     let safe = match &ending {
         Ending::Success(value) if !repeated && follow::is_last(request) => {
