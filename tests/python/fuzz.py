@@ -1,4 +1,6 @@
-"""Puts bad messages straight into the broker, mixed with good ones: `fuzz.py SEED COUNT`.
+"""Puts bad messages straight into the broker, mixed with good ones: `fuzz.py SEED COUNT [small]`.
+
+`small`: without those of megabytes, which cost any worker what their bytes cost.
 
 Prints `{"good": [ids], "bad": n, "odd": n}`. Good ones must complete. Bad ones must end in the
 dead-letter queue. Odd ones are valid in part, or only broken in a way that a broker may heal: they
@@ -183,12 +185,13 @@ class ToRabbit:
 def main():
     """Sends the corpus over and over, in random order, until COUNT bad messages are sent."""
     rng, count = random.Random(int(sys.argv[1])), int(sys.argv[2])
+    small = sys.argv[3:] == ["small"]
     wire = ToRedis() if IS_REDIS else ToRabbit()
     good, sent = [], {"bad": 0, "odd": 0}
     while sent["bad"] < count:
         batch = [("bad", one) for _, one in bad(rng)] + [("odd", one) for _, one in odd(rng)]
         batch += raw(rng) if IS_REDIS else []
-        if sent["bad"] == 0 or rng.random() < HUGE_SHARE:
+        if not small and (sent["bad"] == 0 or rng.random() < HUGE_SHARE):
             batch += [("bad", one) for _, one in huge()]
         batch += [("good", message()) for _ in range(len(batch))]
         rng.shuffle(batch)

@@ -8,7 +8,10 @@ use tradewind_broker::client::{Client, ClientOptions, TaskCall};
 use crate::celery::{Setting, Version};
 
 const LIMIT: Duration = Duration::from_secs(90);
+/// Messages sent in one go.
 const PAGE: usize = 500;
+/// Dead letters in one page. Large: RabbitMQ reads a queue from its start for each.
+const LETTERS: usize = 5_000;
 
 /// How long a queue may take until it is empty.
 const EMPTY_WITHIN: Duration = Duration::from_secs(600);
@@ -20,7 +23,7 @@ const EMPTY_WITHIN: Duration = Duration::from_secs(600);
 /// the worker ends.
 pub async fn fuzz(setting: &Setting, seed: u64, count: usize) {
     let mut worker = setting.rust_worker("celery@rust", &[]);
-    let sent = Sent::send(setting, seed, count);
+    let sent = Sent::send(setting, seed, count, &[]);
     println!(
         "seed {seed}: {} good, {} bad and {} odd messages",
         sent.good.len(),
@@ -37,10 +40,10 @@ pub async fn fuzz(setting: &Setting, seed: u64, count: usize) {
     empty(&client, &setting.queue).await;
     let (mut letters, mut after) = (Vec::new(), None::<String>);
     loop {
-        let page = client.broker().dead_letters(&setting.queue, PAGE, after.as_deref()).await;
+        let page = client.broker().dead_letters(&setting.queue, LETTERS, after.as_deref()).await;
         let page = page.expect("dead letters");
         after = page.last().map(|letter| letter.id.clone());
-        let full = page.len() == PAGE;
+        let full = page.len() == LETTERS;
         letters.extend(page);
         if !full {
             break;
@@ -61,9 +64,9 @@ struct Sent {
 }
 
 impl Sent {
-    fn send(setting: &Setting, seed: u64, count: usize) -> Self {
+    fn send(setting: &Setting, seed: u64, count: usize, more: &[&str]) -> Self {
         let args = [seed.to_string(), count.to_string()];
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
         let sent = setting.script(Version::V5_7, "celery@rust", "fuzz.py", &args);
         let number = |name: &str| usize::try_from(sent[name].as_u64().expect("a number"));
         let ids = sent["good"].as_array().expect("ids").iter().filter_map(Value::as_str);
@@ -99,7 +102,7 @@ async fn empty(client: &Client, queue: &str) {
 pub struct Rates {
     /// All of them good.
     pub good: f64,
-    /// As many, of which about half are bad or odd.
+    /// As many, of which about half are bad or odd; none of them is of megabytes.
     pub mixed: f64,
 }
 
@@ -113,7 +116,7 @@ pub async fn rates(mixed: &Setting, good: &Setting, seed: u64, count: usize) -> 
     // No worker has made it yet, and AMQP drops what leads nowhere.
     let queue = std::slice::from_ref(&mixed.queue);
     to_mixed.broker().declare(queue).await.expect("a queue");
-    let sent = Sent::send(mixed, seed, count);
+    let sent = Sent::send(mixed, seed, count, &["small"]);
     let all = sent.good.len() + sent.bad + sent.odd;
     let mut left = all;
     while left > 0 {
@@ -128,8 +131,8 @@ pub async fn rates(mixed: &Setting, good: &Setting, seed: u64, count: usize) -> 
 }
 
 async fn emptied(setting: &Setting, client: &Client, count: usize) -> f64 {
-    let _worker = setting.rust_worker("celery@rust", &[("FLEET_EVENTS", "0")]);
     let begun = Instant::now();
+    let _worker = setting.rust_worker("celery@rust", &[("FLEET_EVENTS", "0")]);
     empty(client, &setting.queue).await;
     count as f64 / begun.elapsed().as_secs_f64()
 }

@@ -52,7 +52,7 @@ mod tests {
     fn refused(change: impl FnOnce(&mut TaskMessage)) -> (&'static str, String) {
         let mut message = noop();
         change(&mut message);
-        let refusal = batch::admit(&Payload::Message(message), &Tasks::default()).expect_err("no");
+        let refusal = batch::admit(Payload::Message(message), &Tasks::default()).expect_err("no");
         (refusal.kind, refusal.reason)
     }
 
@@ -67,9 +67,9 @@ mod tests {
 
     #[test]
     fn each_bad_kind_has_its_reason() {
-        batch::admit(&Payload::Message(noop()), &Tasks::default()).expect("a good one");
+        batch::admit(Payload::Message(noop()), &Tasks::default()).expect("a good one");
         let raw = Payload::Malformed { reason: "no JSON".to_owned(), raw: vec![0] };
-        assert_eq!(batch::admit(&raw, &Tasks::default()).expect_err("bad").kind, "malformed");
+        assert_eq!(batch::admit(raw, &Tasks::default()).expect_err("bad").kind, "malformed");
         let (kind, reason) = refused(|m| m.body = vec![b' '; MESSAGE_BODY_BYTES_MAX + 1]);
         assert_eq!(kind, "oversized");
         assert!(reason.contains("4194305 bytes"), "{reason}");

@@ -153,8 +153,9 @@ pub(super) async fn put_back(link: &Link, channel: Channel) {
     if channel.status().connected() {
         // A channel that is broken puts back by itself.
         let all = BasicNackOptions { multiple: true, requeue: true };
-        let _broken = link.limited("putting messages back", channel.basic_nack(0, all)).await;
-        let _broken = link.limited("closing a channel", channel.close(200, "done".into())).await;
+        let _broken = link.limited_long("putting messages back", channel.basic_nack(0, all)).await;
+        let _broken =
+            link.limited_long("closing a channel", channel.close(200, "done".into())).await;
     }
 }
 

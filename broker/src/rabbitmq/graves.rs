@@ -34,7 +34,7 @@ impl Grave<'_> {
     async fn next(&self) -> Result<Option<Delivery>, Error> {
         let name = short("the queue name", &self.name)?;
         let get = async { Ok(self.channel.basic_get(name, BasicGetOptions::default()).await) };
-        match self.inner.publisher.link().limited("reading dead letters", get).await? {
+        match self.inner.publisher.link().limited_long("reading dead letters", get).await? {
             Ok(got) => Ok(got.map(|got| got.delivery)),
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(convert("reading dead letters", &error)),

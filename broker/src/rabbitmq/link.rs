@@ -70,6 +70,20 @@ pub(crate) fn parse(url: &Url, options: &BrokerOptions) -> Result<AMQPUri, Error
     Ok(uri)
 }
 
+/// How many times the usual wait one for a busy queue is.
+const LONG: u32 = 6;
+
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    call: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Error> {
+    match timeout(limit, call).await {
+        Ok(result) => result.map_err(|error| convert(what, &error)),
+        Err(_) => Err(unavailable(format!("no answer within {limit:?} ({what})"))),
+    }
+}
+
 impl Link {
     pub(crate) fn new(uri: AMQPUri, name: &'static str, options: &BrokerOptions) -> Self {
         Self {
@@ -117,12 +131,16 @@ impl Link {
         what: &str,
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T, Error> {
-        match timeout(self.response_timeout, call).await {
-            Ok(result) => result.map_err(|error| convert(what, &error)),
-            Err(_) => {
-                Err(unavailable(format!("no answer within {:?} ({what})", self.response_timeout)))
-            }
-        }
+        within(self.response_timeout, what, call).await
+    }
+
+    /// As [`Link::limited`], for a queue that may be busy with thousands of messages that were put back.
+    pub(crate) async fn limited_long<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, Error> {
+        within(self.response_timeout * LONG, what, call).await
     }
 
     /// Drops a connection that does not answer. The farewell may take its time: others connect anew.

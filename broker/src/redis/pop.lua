@@ -38,7 +38,8 @@ local function reserve(queue, key, raw)
   if string.sub(raw, 1, 1) == '{' and string.sub(raw, -1) == '}' then
     -- The last one, in plain ASCII, as every client writes it: a tag is a name here, and `!` begins those
     -- of our own. A look at the end first spares reading a long message twice.
-    local pattern = '.*"delivery_tag"%s*:%s*"([^"|!%c\128-\255]+)"'
+    -- Anchored: where there is no tag it would else be looked for anew from each byte.
+    local pattern = '^.*"delivery_tag"%s*:%s*"([^"|!%c\128-\255]+)"'
     tag = string.match(string.sub(raw, -160), pattern) or string.match(raw, pattern)
   end
   if tag then

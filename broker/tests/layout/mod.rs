@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tradewind_broker::conformance::{drain, fill, message, number, one, queue};
-use tradewind_broker::{Broker, BrokerOptions, open};
+use tradewind_broker::{Broker, BrokerOptions, Payload, open};
 use tradewind_proto::clock::SystemClock;
 use tradewind_services::{Redis, RedisOptions};
 
@@ -155,6 +155,21 @@ async fn two_copies_with_one_tag_are_both_delivered() {
     second.release().await.expect("release");
     let mut again = one(&mut *consumer).await;
     again.ack().await.expect("ack");
+}
+
+/// The server serves nobody while a script runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_message_without_a_tag_holds_nobody_up() {
+    let mut f = Fixture::new().await;
+    let broker = f.broker("").await;
+    let mut consumer = broker.consume(&["celery".to_owned()], 4).await.expect("consume");
+    let long = format!("{{\"pad\": \"{}\"}}", "x".repeat(1_000_000));
+    let _: i64 = f.run(&[b"LPUSH", b"celery", CELERY, long.as_bytes()]).await;
+    let mut good = one(&mut *consumer).await;
+    good.ack().await.expect("ack");
+    let mut bad = one(&mut *consumer).await;
+    assert!(matches!(bad.payload, Payload::Malformed { .. }));
+    bad.dead_letter("no envelope").await.expect("dead letter");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

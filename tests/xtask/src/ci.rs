@@ -7,8 +7,8 @@ use crate::{python, services};
 
 /// Builds what the tests run and are. Without the tests themselves features would be unified differently,
 /// and everything built twice.
-const ALL_DEBUG: [&str; 4] = ["test", "--workspace", "--all-features", "--no-run"];
-const ALL_RELEASE: [&str; 5] = ["build", "--release", "--workspace", "--bins", "--all-features"];
+const ALL_DEBUG: &[&str] = &["test", "--workspace", "--all-features", "--no-run"];
+const ALL_RELEASE: &[&str] = &["build", "--release", "--workspace", "--bins", "--all-features"];
 
 /// Everything: formatting, lints, dependency rules, tests on real servers, Python.
 pub(crate) fn all() -> Result<(), String> {
@@ -40,7 +40,7 @@ pub(crate) fn all() -> Result<(), String> {
 /// All Rust tests, with one private instance of each server.
 pub(crate) fn tests(args: &[&str]) -> Result<(), String> {
     services::ensure()?;
-    step("build", &mut cargo(&ALL_DEBUG))?;
+    step("build", &mut cargo(ALL_DEBUG))?;
     let mut run = Command::new(target().join("debug/services"));
     python::hand_over(&mut run)?;
     run.args(["run", "--", "cargo"]);
@@ -63,8 +63,8 @@ pub(crate) fn program(name: &str, build: Build, args: &[&str]) -> Result<(), Str
     services::ensure()?;
     // It looks for the workers beside itself.
     let (folder, all) = match build {
-        Build::Debug => ("debug", &ALL_DEBUG),
-        Build::Release => ("release", &ALL_RELEASE),
+        Build::Debug => ("debug", ALL_DEBUG),
+        Build::Release => ("release", ALL_RELEASE),
     };
     step("build", &mut cargo(all))?;
     let mut run = Command::new(target().join(folder).join(name));

@@ -26,39 +26,39 @@ use super::suspect;
 
 /// How long the starts of a task are remembered.
 const STARTS_TTL: Duration = Duration::from_secs(86_400);
-/// Kind of refusal of a task that has no handler.
-const UNKNOWN_TASK: &str = "unknown_task";
 
 /// Why a message is dead.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refusal {
     /// Label of the metric.
     pub(crate) kind: &'static str,
     /// The dead-letter reason.
     pub(crate) reason: String,
+    /// Of a task that could be read and is not known: who sent it may wait for its result.
+    pub(crate) request: Option<Box<Request>>,
 }
 
 impl Refusal {
     pub(crate) fn new(kind: &'static str, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into() }
+        Self { kind, reason: reason.into(), request: None }
     }
 }
 
 /// Reads a message; says why it can never run.
-pub(crate) fn admit(payload: &Payload, tasks: &Tasks) -> Result<Request, Refusal> {
+pub(crate) fn admit(payload: Payload, tasks: &Tasks) -> Result<Request, Refusal> {
     let message = match payload {
         Payload::Message(message) => message,
         Payload::Malformed { reason, .. } => {
             return Err(Refusal::new("malformed", format!("malformed message: {reason}")));
         }
-        &Payload::Refused { kind, ref reason } => return Err(Refusal::new(kind, reason.as_str())),
+        Payload::Refused { kind, reason } => return Err(Refusal::new(kind, reason)),
     };
     if message.body.len() > MESSAGE_BODY_BYTES_MAX {
         let found = message.body.len();
         let reason = format!("oversized body: {found} bytes, limit {MESSAGE_BODY_BYTES_MAX}");
         return Err(Refusal::new("oversized", reason));
     }
-    let request = Request::decode(message).map_err(|bad| match message.task() {
+    let request = Request::read(message).map_err(|bad| match &bad.task {
         Some(task) if task.len() <= NAME_CHARS_MAX => {
             Refusal::new(bad.kind, format!("{bad}; task {task:?}"))
         }
@@ -66,7 +66,8 @@ pub(crate) fn admit(payload: &Payload, tasks: &Tasks) -> Result<Request, Refusal
     })?;
     if !tasks.contains(&request.task) {
         let reason = format!("unknown task {:?}: no handler in this worker", request.task);
-        return Err(Refusal::new(UNKNOWN_TASK, reason));
+        let request = Some(Box::new(request));
+        return Err(Refusal { request, ..Refusal::new("unknown_task", reason) });
     }
     Ok(request)
 }
@@ -75,8 +76,8 @@ pub(crate) fn admit(payload: &Payload, tasks: &Tasks) -> Result<Request, Refusal
 pub(crate) async fn work_off(fleet: &Arc<Fleet>, batch: Vec<(Delivery, Ticket)>) {
     let now = fleet.clock.now();
     let (mut items, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
-    for (delivery, ticket) in batch {
-        match admit(&delivery.payload, &fleet.tasks) {
+    for (mut delivery, ticket) in batch {
+        match admit(taken(&mut delivery), &fleet.tasks) {
             Ok(request) => items.extend(item(fleet, delivery, request, ticket, now)),
             Err(refusal) => refused.push(bury(fleet, delivery, refusal)),
         }
@@ -101,20 +102,24 @@ pub(crate) async fn work_off(fleet: &Arc<Fleet>, batch: Vec<(Delivery, Ticket)>)
     tokio::join!(buried, join_all(postponed), settle_all(fleet, ended));
 }
 
+/// What arrived, out of its delivery, which is only to be settled from now on.
+fn taken(delivery: &mut Delivery) -> Payload {
+    let nothing = Payload::Malformed { reason: String::new(), raw: Vec::new() };
+    std::mem::replace(&mut delivery.payload, nothing)
+}
+
 fn revoked_as(why: &'static str) -> Ending {
     Ending::Revoked { why, signum: None }
 }
 
 fn item(
     fleet: &Fleet,
-    mut delivery: Delivery,
+    delivery: Delivery,
     request: Request,
     ticket: Ticket,
     received: Timestamp,
 ) -> Option<Item> {
     let task = fleet.tasks.get(&request.task)?.clone();
-    // The message has been read; what is kept of it is the request.
-    delivery.payload = Payload::Malformed { reason: String::new(), raw: Vec::new() };
     let queue = delivery.queue.as_str().into();
     let seen = Arc::new(Seen { request, queue, redelivered: delivery.redelivered, received });
     let serial = fleet.state.received(&seen);
@@ -245,26 +250,26 @@ fn unrun(item: Item, ending: Ending) -> Ran {
 
 /// Which are revoked: by this worker's memory, or by the fleet's.
 async fn revoked(fleet: &Fleet, items: &[Item]) -> Vec<bool> {
-    let mut keys: Vec<String> = items.iter().map(|item| item.seen.request.id.clone()).collect();
+    let stamps: Vec<Vec<String>> =
+        items.iter().map(|item| stamp_keys(&item.seen.request)).collect();
+    let here = items.iter().zip(&stamps).map(|(item, stamps)| {
+        let mut keys = std::iter::once(&item.seen.request.id).chain(stamps);
+        keys.any(|key| fleet.state.is_revoked(key))
+    });
+    let mut revoked: Vec<bool> = here.collect();
+    let Some(shared) = fleet.coordinator.as_ref().filter(|_| !items.is_empty()) else {
+        return revoked;
+    };
     // Hardly any request has stamps; they are looked up behind the ids.
+    let mut keys: Vec<String> = items.iter().map(|item| item.seen.request.id.clone()).collect();
     let mut of: Vec<usize> = (0..items.len()).collect();
-    for (place, item) in items.iter().enumerate() {
-        for stamp in stamp_keys(&item.seen.request) {
-            keys.push(stamp);
-            of.push(place);
-        }
+    for (place, stamps) in stamps.into_iter().enumerate() {
+        of.extend(std::iter::repeat_n(place, stamps.len()));
+        keys.extend(stamps);
     }
-    let mut revoked = vec![false; items.len()];
-    for (key, place) in keys.iter().zip(&of) {
-        revoked[*place] |= fleet.state.is_revoked(key);
-    }
-    if let Some(shared) = &fleet.coordinator
-        && !items.is_empty()
-    {
-        match shared.are_revoked(&keys).await {
-            Ok(known) => of.iter().zip(known).for_each(|(place, told)| revoked[*place] |= told),
-            Err(error) => tracing::warn!(%error, "revoked tasks of the fleet are not known now"),
-        }
+    match shared.are_revoked(&keys).await {
+        Ok(known) => of.iter().zip(known).for_each(|(place, told)| revoked[*place] |= told),
+        Err(error) => tracing::warn!(%error, "revoked tasks of the fleet are not known now"),
     }
     revoked
 }
@@ -288,8 +293,8 @@ async fn postpone(fleet: &Fleet, mut item: Item, at: Timestamp) {
 /// To the dead-letter queue.
 pub(crate) async fn bury(fleet: &Fleet, mut delivery: Delivery, refusal: Refusal) {
     let kind = refusal.kind;
-    if kind == UNKNOWN_TASK {
-        tell_sender(fleet, &delivery.payload).await;
+    if let Some(request) = &refusal.request {
+        tell_sender(fleet, request).await;
     }
     fleet.metrics.dead_letters.with_label_values(&[delivery.queue.as_str(), kind]).inc();
     tracing::warn!(queue = %delivery.queue, reason = %refusal.reason, "message dead-lettered");
@@ -300,16 +305,14 @@ pub(crate) async fn bury(fleet: &Fleet, mut delivery: Delivery, refusal: Refusal
 
 /// A client that waits for a task which nobody knows is told so, as by a Celery worker. Best effort: the
 /// message itself is safe.
-async fn tell_sender(fleet: &Fleet, payload: &Payload) {
-    let Payload::Message(message) = payload else { return };
-    let Ok(request) = Request::decode(message) else { return };
+async fn tell_sender(fleet: &Fleet, request: &Request) {
     if request.ignore_result {
         return;
     }
     let failure = not_registered(&request.task);
     let (result, traceback) = (failure.to_result().to_string(), Some(failure.traceback.as_str()));
     let now = Some(fleet.clock.now());
-    let stored = stored(&request, state::FAILURE, &result, traceback, &[], now);
+    let stored = stored(request, state::FAILURE, &result, traceback, &[], now);
     if let Err(error) = fleet.results.put(stored, fleet.settings.result_ttl).await {
         tracing::warn!(%error, id = %request.id, "the sender of an unknown task could not be told");
     }

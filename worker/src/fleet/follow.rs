@@ -38,6 +38,12 @@ pub(super) fn applied(of: &Request, args: Vec<Value>, now: Timestamp) -> Applied
     applied
 }
 
+/// Whether nothing follows its success, and no chord waits for it.
+pub(super) fn is_last(request: &Request) -> bool {
+    let embed = &request.embed;
+    embed.callbacks.is_empty() && embed.chain.is_empty() && embed.chord.is_none()
+}
+
 /// What a success sends: callbacks first, then the next of its chain with the rest. A signature that makes
 /// no sense is left out and logged: nothing would make it sense.
 pub(crate) fn after_success(request: &Request, result: &Value, now: Timestamp) -> Vec<Plan> {

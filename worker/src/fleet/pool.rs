@@ -21,7 +21,7 @@ pub struct Pool {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pool: Arc<Pool>,
-    _permit: Permit,
+    permit: Option<Permit>,
     occupied: bool,
 }
 
@@ -81,7 +81,7 @@ impl Pool {
     }
 
     fn slot(self: &Arc<Self>, permit: Permit) -> Slot {
-        Slot { pool: Arc::clone(self), _permit: permit, occupied: false }
+        Slot { pool: Arc::clone(self), permit: Some(permit), occupied: false }
     }
 }
 
@@ -92,13 +92,19 @@ impl Slot {
             self.pool.busy.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    /// Gives it back; nothing if that was done.
+    pub(crate) fn free(&mut self) {
+        if std::mem::take(&mut self.occupied) {
+            self.pool.busy.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.permit = None;
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.occupied {
-            self.pool.busy.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.free();
     }
 }
 

@@ -19,25 +19,39 @@ where
     F: Fn() -> R,
     R: Future<Output = Result<T, Error>>,
 {
+    match call().await {
+        // Boxed: hardly any call is repeated, and each task's end makes one.
+        Err(error) if error.is_retryable() => Box::pin(repeatedly(fleet, what, error, call)).await,
+        result => result,
+    }
+}
+
+async fn repeatedly<T, F, R>(
+    fleet: &Fleet,
+    what: &str,
+    mut error: Error,
+    call: F,
+) -> Result<T, Error>
+where
+    F: Fn() -> R,
+    R: Future<Output = Result<T, Error>>,
+{
     let mut delay = RETRY_MIN;
-    let mut deadline = None;
-    loop {
-        let error = match call().await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        let deadline = *deadline.get_or_insert_with(|| Instant::now() + OUTAGE_MAX);
-        if !error.is_retryable() || Instant::now() >= deadline {
-            return Err(error);
-        }
+    let deadline = Instant::now() + OUTAGE_MAX;
+    while error.is_retryable() && Instant::now() < deadline {
         tracing::debug!(%error, what, "trying again");
         tokio::select! {
             biased;
-            () = fleet.cold.cancelled() => return Err(error),
+            () = fleet.cold.cancelled() => break,
             () = sleep(delay) => {}
         }
         delay = (delay * 2).min(RETRY_MAX);
+        error = match call().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
     }
+    Err(error)
 }
 
 /// Begins the joins and sends the requests of a plan. `home` is the queue of what has no other: where the

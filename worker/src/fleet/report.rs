@@ -1,6 +1,7 @@
 //! Results as Celery's clients read them. Pure.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tradewind_broker::StoredResult;
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::{Request, wide, wire_time};
@@ -31,27 +32,43 @@ pub(crate) fn stored(
     done: Option<Timestamp>,
 ) -> StoredResult {
     // `status` first: readers find it without parsing the rest.
-    let mut meta = format!("{{\"status\": {}, \"result\": ", json!(state)).into_bytes();
-    let mut member = |text: &str| meta.extend_from_slice(text.as_bytes());
-    member(result);
-    member(", \"traceback\": ");
-    member(&json!(traceback).to_string());
-    member(", \"children\": ");
-    member(&json!(children).to_string());
-    member(", \"date_done\": ");
-    member(&json!(done.map(wire_time)).to_string());
+    let mut meta = Meta(Vec::with_capacity(META_BYTES_USUAL + result.len()));
+    meta.text("{\"status\": ").json(state).text(", \"result\": ").text(result);
+    meta.text(", \"traceback\": ").json(&traceback);
+    meta.text(", \"children\": ").json(children);
+    meta.text(", \"date_done\": ").json(&done.map(wire_time));
     for (name, value) in [("group_id", &request.group), ("parent_id", &request.parent_id)] {
         if let Some(value) = value {
-            member(&format!(", \"{name}\": {}", json!(value)));
+            meta.text(", \"").text(name).text("\": ").json(value);
         }
     }
-    member(&format!(", \"task_id\": {}}}", json!(request.id)));
+    meta.text(", \"task_id\": ").json(&request.id).text("}");
+    let Meta(meta) = meta;
     StoredResult {
         task_id: request.id.clone(),
         token: token(request),
         state: state.to_owned(),
         meta,
         reply_to: request.reply_to.clone(),
+    }
+}
+
+/// Bytes of a meta whose result is small.
+const META_BYTES_USUAL: usize = 256;
+
+/// A meta as it is written.
+struct Meta(Vec<u8>);
+
+impl Meta {
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> &mut Self {
+        // Texts and values always serialize, and a vector takes all.
+        let _always = serde_json::to_writer(&mut self.0, value);
+        self
     }
 }
 

@@ -1,7 +1,9 @@
 //! The end of a task: what follows it first, then its result, then what waits for the result, then the ack.
 //! Nothing is acked before everything before it is safe.
 
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::future::ready;
+use futures::stream::FuturesUnordered;
 use serde_json::Value;
 use tradewind_broker::{Error, Outgoing, Put};
 use tradewind_proto::Timestamp;
@@ -16,8 +18,11 @@ use super::state::What;
 use super::{follow, places, publish, report};
 
 /// Reports many: their calls go out together, so that drivers can put them into few round trips.
-pub(crate) async fn settle_all(fleet: &Fleet, all: Vec<Ran>) {
-    join_all(all.into_iter().map(|ran| settle_one(fleet, ran))).await;
+pub(crate) async fn settle_all(fleet: &Fleet, mut all: Vec<Ran>) {
+    // All at once, so that whoever waits for slots takes the next messages in one go.
+    all.iter_mut().for_each(|ran| ran.item.ticket.slot.free());
+    let all: FuturesUnordered<_> = all.into_iter().map(|ran| settle_one(fleet, ran)).collect();
+    all.for_each(|()| ready(())).await;
     fleet.gauge();
 }
 
@@ -29,20 +34,29 @@ pub(crate) async fn settle(fleet: &Fleet, ran: Ran) {
 
 async fn settle_one(fleet: &Fleet, ran: Ran) {
     let Ran { item, ending, runtime, children, repeated } = ran;
-    let Item { mut delivery, seen, serial, task, ticket, places: mut held, counted, suspect } =
+    let Item { mut delivery, seen, serial, task, mut ticket, places: mut held, counted, suspect } =
         item;
     let request = &seen.request;
     // The handler has ended; its outcome alone holds a place now.
-    drop(ticket.slot);
-    let safe = report(fleet, &seen.queue, request, &task, &ending, children, repeated).await;
+    ticket.slot.free();
+    // What few tasks need is boxed: the future of each task would else have room for it.
+    let safe = match &ending {
+        Ending::Success(value) if !repeated && follow::is_last(request) => {
+            let (json, now) = (value.to_string(), fleet.clock.now());
+            store(fleet, request, &task, state::SUCCESS, (&json, None), &children, now).await
+        }
+        _ => {
+            Box::pin(report(fleet, &seen.queue, request, &task, &ending, children, repeated)).await
+        }
+    };
     if !held.is_empty() {
         if !matches!(ending, Ending::HandedBack) {
             held.keep_window(task.options());
         }
-        places::leave(fleet, request, held).await;
+        Box::pin(places::leave(fleet, request, held)).await;
     }
     if counted {
-        clear_start(fleet, &request.id).await;
+        Box::pin(clear_start(fleet, &request.id)).await;
     }
     let state = ending.state();
     let settled = match (&safe, &ending) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// Refusal of a message. It will be refused again however often it is delivered: dead-letter it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadMessage {
@@ -10,11 +12,18 @@ pub struct BadMessage {
     pub kind: &'static str,
     /// What is wrong, where, and what to do.
     pub reason: String,
+    /// The task that it names, if it names one.
+    pub task: Option<String>,
 }
 
 impl BadMessage {
     pub(crate) fn new(kind: &'static str, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into() }
+        Self { kind, reason: reason.into(), task: None }
+    }
+
+    /// The same of a message with this `task` member.
+    pub(super) fn of(self, task: Option<&Value>) -> Self {
+        Self { task: task.and_then(Value::as_str).map(str::to_owned), ..self }
     }
 }
 
