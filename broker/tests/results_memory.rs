@@ -51,6 +51,7 @@ tradewind_broker::result_conformance! {
         a_repeated_part_counts_once,
         one_of_concurrent_parts_completes,
         an_abandoned_claim_is_taken_over,
+        a_join_that_is_extended_waits_for_more,
         a_finished_join_stays_finished,
         inbox_keeps_order,
         inbox_batches_are_bounded,

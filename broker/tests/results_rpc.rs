@@ -62,6 +62,7 @@ tradewind_broker::result_conformance! {
         a_repeated_part_counts_once = "replies go to one asker; Celery has no chords there either",
         one_of_concurrent_parts_completes = "replies go to one asker; Celery has no chords there either",
         an_abandoned_claim_is_taken_over = "replies go to one asker; Celery has no chords there either",
+        a_join_that_is_extended_waits_for_more = "replies go to one asker; Celery has no chords there either",
         a_finished_join_stays_finished = "replies go to one asker; Celery has no chords there either",
         a_lower_token_is_superseded_across_processes = "a worker does not see what others sent to the reply queue; the client fences on arrival",
         results_expire = "a reply lives a day in its client's memory, whatever the ttl",

@@ -102,7 +102,12 @@ pub fn tasks() -> Tasks {
 
 fn again(milliseconds: u64, most: u32, because: Option<Failure>) -> TaskError {
     let countdown = Some(Duration::from_millis(milliseconds));
-    TaskError::Retry(Box::new(Retry { countdown, eta: None, max_retries: Some(most), because }))
+    TaskError::Retry(Box::new(Retry {
+        countdown,
+        max_retries: Some(most),
+        because,
+        ..Retry::default()
+    }))
 }
 
 async fn sleep(context: &Context, seconds: f64) -> Result<(), TaskError> {

@@ -114,23 +114,52 @@ impl Rig {
     }
 }
 
+/// A server that an outage happens to.
+trait Server {
+    fn port(&self) -> u16;
+    fn url(&self) -> String;
+    fn kill9(&mut self);
+    fn restart(&mut self) -> Result<(), tradewind_services::Error>;
+}
+
+macro_rules! server {
+    ($($kind:ty),*) => {$(
+        impl Server for $kind {
+            fn port(&self) -> u16 {
+                <$kind>::port(self)
+            }
+            fn url(&self) -> String {
+                <$kind>::url(self).to_owned()
+            }
+            fn kill9(&mut self) {
+                <$kind>::kill9(self);
+            }
+            fn restart(&mut self) -> Result<(), tradewind_services::Error> {
+                <$kind>::restart(self)
+            }
+        }
+    )*};
+}
+
+server!(Redis, Rabbit);
+
 fn redis() -> Redis {
     Redis::start(RedisOptions { appendonly: true }).expect("Redis")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn redis_cut_off_and_silent() {
-    let server = redis();
-    let mut rig = Rig::start(server.port(), server.url()).await;
-    rig.a_cut_link().await;
-    rig.a_black_hole().await;
-    rig.stop().await;
+fn rabbitmq() -> Rabbit {
+    Rabbit::start().expect("RabbitMQ")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn redis_lost_and_killed() {
-    let mut server = redis();
-    let mut rig = Rig::start(server.port(), server.url()).await;
+async fn cut_off_and_silent(server: &impl Server) -> Rig {
+    let mut rig = Rig::start(server.port(), &server.url()).await;
+    rig.a_cut_link().await;
+    rig.a_black_hole().await;
+    rig
+}
+
+async fn lost_and_killed(mut server: impl Server) {
+    let mut rig = Rig::start(server.port(), &server.url()).await;
     rig.a_lost_connection().await;
     tokio::task::block_in_place(|| server.kill9());
     rig.until_ready(false, NOTICED_WITHIN).await;
@@ -141,11 +170,20 @@ async fn redis_lost_and_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn redis_cut_off_and_silent() {
+    let server = redis();
+    cut_off_and_silent(&server).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_lost_and_killed() {
+    lost_and_killed(redis()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_cut_off_silent_and_blocked() {
-    let server = Rabbit::start().expect("RabbitMQ");
-    let mut rig = Rig::start(server.port(), server.url()).await;
-    rig.a_cut_link().await;
-    rig.a_black_hole().await;
+    let server = rabbitmq();
+    let mut rig = cut_off_and_silent(&server).await;
     // The memory alarm: who publishes is not read from any more.
     let ctl = |limit| server.ctl(&["set_vm_memory_high_watermark", limit]).expect("rabbitmqctl");
     tokio::task::block_in_place(|| ctl("0"));
@@ -158,13 +196,5 @@ async fn rabbitmq_cut_off_silent_and_blocked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_lost_and_killed() {
-    let mut server = Rabbit::start().expect("RabbitMQ");
-    let mut rig = Rig::start(server.port(), server.url()).await;
-    rig.a_lost_connection().await;
-    tokio::task::block_in_place(|| server.kill9());
-    rig.until_ready(false, NOTICED_WITHIN).await;
-    tokio::task::block_in_place(|| server.restart()).expect("it starts again");
-    rig.consumes_again("a killed server", Instant::now()).await;
-    rig.until_ready(true, WAIT).await;
-    rig.stop().await;
+    lost_and_killed(rabbitmq()).await;
 }

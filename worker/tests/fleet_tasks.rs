@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tradewind_broker::coordination::Revoked;
 use tradewind_proto::celery::Signature;
 use tradewind_worker::fleet::{
-    Batch, Conflict, Context, KeyOf, Limit, RetryPolicy, StopReason, TaskError, Tasks, Unique,
-    stamp_key,
+    Batch, Conflict, Context, KeyOf, Limit, Retry, RetryPolicy, StopReason, TaskError, Tasks,
+    Unique, stamp_key,
 };
 
 macro_rules! on_all {
@@ -40,6 +40,7 @@ on_all!(
     every_ending_is_told,
     times_and_limits,
     revoked_tasks_do_not_run,
+    chords_grow_and_arguments_change,
     canvases_survive_a_dead_worker,
     limits_hold,
     poison_is_quarantined,
@@ -95,6 +96,12 @@ fn basics() -> Tasks {
 
 mod cases {
     use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Known {
+        level: i64,
+        name: String,
+    }
 
     pub(super) async fn every_ending_is_told(rig: Rig) {
         let mut tasks = basics();
@@ -166,6 +173,46 @@ mod cases {
         rig.until("settled", || worker.state.active().is_empty()).await;
         rig.run(call("add").arg(0).arg(0)).await;
         assert!(!rig.has_result(&ignored).await && !rig.has_result(&silent).await);
+        worker.stop().await;
+    }
+
+    pub(super) async fn chords_grow_and_arguments_change(rig: Rig) {
+        let mut tasks = basics();
+        tasks.add("grow", async |context: Context, (more,): (Vec<i64>,)| {
+            for number in more {
+                context.add_to_chord(call("add").arg(number).arg(10)).await?;
+            }
+            let sum = Signature::chord([call("add").arg(1).arg(1)], call("echo"));
+            context.add_to_chord(sum).await?;
+            Ok(0)
+        });
+        tasks.add("learn", async |context: Context, known: Known| match context.retries() {
+            0 => {
+                let args = Some(vec![json!(known.level + 1)]);
+                Err(TaskError::Retry(Box::new(Retry {
+                    args,
+                    countdown: Some(Duration::ZERO),
+                    ..Retry::default()
+                })))
+            }
+            _ => Ok(json!([known.level, known.name])),
+        });
+        let worker = rig.worker(tasks).await;
+        let grow = call("grow").arg(json!([1, 2]));
+        let chord = Signature::chord([grow, call("add").arg(3).arg(4)], call("echo"));
+        let parts = rig.run(chord).await.result;
+        let mut parts = parts.as_array().expect("the parts of the chord").clone();
+        parts.sort_by_key(Value::to_string);
+        assert_eq!(parts, [json!(0), json!(11), json!(12), json!(7), json!([2])]);
+
+        let (state, result) = {
+            let meta = rig.run(call("grow").arg(json!([1]))).await;
+            (meta.status, meta.result)
+        };
+        assert_eq!((state.as_str(), &result["exc_type"]), ("FAILURE", &json!("ValueError")));
+
+        let learn = call("learn").kwarg("level", 1).kwarg("name", "kept");
+        assert_eq!(rig.run(learn).await.result, json!([2, "kept"]));
         worker.stop().await;
     }
 

@@ -150,6 +150,11 @@ impl ResultBackend for MemoryResults {
         Ok(())
     }
 
+    async fn extend_join(&self, group: &str, task_id: &str, ttl: Duration) -> Result<(), Error> {
+        self.state().joins.extend(group, task_id, ttl);
+        Ok(())
+    }
+
     async fn join(&self, part: JoinPart, ttl: Duration) -> Result<Join, Error> {
         Ok(self.state().joins.join(part, ttl))
     }

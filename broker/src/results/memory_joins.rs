@@ -1,6 +1,6 @@
 //! Joins of chords in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +17,8 @@ pub(super) struct Joins {
 #[derive(Debug)]
 struct Group {
     size: Option<u64>,
+    /// Tasks that were added to those of the size.
+    added: BTreeSet<String>,
     /// By position and task.
     parts: BTreeMap<(i64, String), JoinPart>,
     claim: Option<(String, Instant)>,
@@ -29,6 +31,7 @@ impl Joins {
         self.groups.retain(|_, group| group.expires_at > now);
         let group = self.groups.entry(id.to_owned()).or_insert_with(|| Group {
             size: None,
+            added: BTreeSet::new(),
             parts: BTreeMap::new(),
             claim: None,
             done: false,
@@ -45,6 +48,10 @@ impl Joins {
         (group.size, group.claim, group.done) = (Some(size), None, false);
     }
 
+    pub(super) fn extend(&mut self, id: &str, task_id: &str, ttl: Duration) {
+        self.group(id, Instant::now(), ttl).added.insert(task_id.to_owned());
+    }
+
     pub(super) fn join(&mut self, part: JoinPart, ttl: Duration) -> Join {
         let now = Instant::now();
         self.last_claim += 1;
@@ -54,7 +61,8 @@ impl Joins {
             return Join::Taken;
         }
         group.parts.entry((part.index, part.task_id.clone())).or_insert(part);
-        if group.size != Some(group.parts.len() as u64) {
+        let wanted = group.size.map(|size| size.saturating_add(group.added.len() as u64));
+        if wanted != Some(group.parts.len() as u64) {
             return Join::Waiting;
         }
         if group.claim.as_ref().is_some_and(|(_, until)| *until > now) {
@@ -68,6 +76,7 @@ impl Joins {
         let Some(group) = self.groups.get_mut(id) else { return };
         if group.claim.as_ref().is_some_and(|(held, _)| held == claim) {
             group.parts.clear();
+            group.added.clear();
             group.done = true;
             group.expires_at = Instant::now() + JOIN_DONE;
         }

@@ -133,6 +133,13 @@ pub trait ResultBackend: fmt::Debug + Send + Sync + 'static {
         Err(self.no_joins())
     }
 
+    /// Adds a part to the join of a group: the task of that id counts as one more (Celery's `add_to_chord`).
+    /// The same id twice counts once. To be said while a part is missing: a join that is complete stays so.
+    async fn extend_join(&self, group: &str, task_id: &str, ttl: Duration) -> Result<(), Error> {
+        let _ = (group, task_id, ttl);
+        Err(self.no_joins())
+    }
+
     /// Hands in a part; the same one twice counts once. Redis: Celery 5.7's keys.
     async fn join(&self, part: JoinPart, ttl: Duration) -> Result<Join, Error> {
         let _ = (part, ttl);

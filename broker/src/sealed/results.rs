@@ -114,6 +114,10 @@ impl ResultBackend for SealedResults {
         self.inner.begin_join(group, size, ttl).await
     }
 
+    async fn extend_join(&self, group: &str, task_id: &str, ttl: Duration) -> Result<(), Error> {
+        self.inner.extend_join(group, task_id, ttl).await
+    }
+
     async fn join(&self, mut part: JoinPart, ttl: Duration) -> Result<Join, Error> {
         part.result = self.hide(&part.task_id, &part.result)?;
         Ok(match self.inner.join(part, ttl).await? {

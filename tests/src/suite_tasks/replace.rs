@@ -52,6 +52,7 @@ pub(super) fn register(tasks: &mut Tasks) {
         let steps = [add(json!(1), json!(1)), task("add").arg(2), group, task("add").arg(5)];
         Ok(context.send(Signature::chain(steps)).await?.to_value())
     });
+    chords(tasks);
     simple(tasks);
     chains(tasks);
     tasks.add(&named("second_order_replace1"), async |_, State { state }: State| -> Outcome {
@@ -69,6 +70,20 @@ pub(super) fn register(tasks: &mut Tasks) {
         echo::push("redis-echo", "In B").await?;
         let again = task("second_order_replace2").kwarg("state", true).immutable();
         replace(Signature::chain([task("redis_echo").arg("In/Out C"), again]))
+    });
+}
+
+fn chords(tasks: &mut Tasks) {
+    tasks.add(&named("add_to_all_to_chord"), async |context: Context, call: AddToAll| {
+        for num in call.nums {
+            context.add_to_chord(add(num, call.val.clone())).await?;
+        }
+        Ok(0)
+    });
+    tasks.add(&named("add_chord_to_chord"), async |context: Context, call: AddToAll| {
+        let header = call.nums.into_iter().map(|num| add(num, call.val.clone()));
+        context.add_to_chord(Signature::chord(header, task("tsum"))).await?;
+        Ok(0)
     });
 }
 

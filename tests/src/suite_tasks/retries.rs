@@ -15,6 +15,20 @@ struct Wanted {
 }
 
 #[derive(Deserialize)]
+struct Pair {
+    foo: i64,
+    bar: i64,
+}
+
+#[derive(Deserialize)]
+struct Labelled {
+    foo: i64,
+    bar: i64,
+    #[serde(default)]
+    label: Value,
+}
+
+#[derive(Deserialize)]
 struct Unpickleable {
     foo: Value,
     #[serde(rename = "bar")]
@@ -40,6 +54,7 @@ fn once(context: &Context) -> Result<(), TaskError> {
 }
 
 pub(super) fn register(tasks: &mut Tasks) {
+    with_others(tasks);
     tasks.add("auto_retry_class_task", async |context: Context, (): ()| match context.retries() {
         0 => Err(TaskError::fail("ValueError", "")),
         retries => Ok(retries),
@@ -77,6 +92,31 @@ pub(super) fn register(tasks: &mut Tasks) {
     });
     tasks.add_raw(&named("retry_once_headers"), |context| {
         Box::pin(async move { once(&context).map(|()| json!(context.request().headers)) })
+    });
+}
+
+fn soon() -> Retry {
+    Retry { countdown: Some(Duration::ZERO), max_retries: Some(1), ..Retry::default() }
+}
+
+fn with_others(tasks: &mut Tasks) {
+    tasks.add(&named("retry_with_args_after_kwargs"), async |context: Context, call: Labelled| {
+        if context.retries() == 0 {
+            let args = Some(vec![json!(call.foo + 1), json!(call.bar + 1)]);
+            return Err(TaskError::Retry(Box::new(Retry { args, ..soon() })));
+        }
+        let retries = context.retries();
+        Ok(json!({
+            "foo": call.foo, "bar": call.bar, "label": call.label, "retries": retries, "is_eager": false,
+        }))
+    });
+    tasks.add(&named("retry_with_kwargs_after_args"), async |context: Context, call: Pair| {
+        if context.retries() == 0 {
+            let kwargs = Some(Map::from_iter([("foo".to_owned(), json!(call.foo + 1))]));
+            return Err(TaskError::Retry(Box::new(Retry { kwargs, ..soon() })));
+        }
+        let retries = context.retries();
+        Ok(json!({"foo": call.foo, "bar": call.bar, "retries": retries, "is_eager": false}))
     });
 }
 

@@ -5,6 +5,8 @@ use std::process::Command;
 use crate::run::{answers, cargo, step, target};
 use crate::{python, services};
 
+/// What nextest reads how many tests run at a time from.
+const TEST_THREADS: &str = "NEXTEST_TEST_THREADS";
 /// Builds what the tests run and are. Without the tests themselves features would be unified differently,
 /// and everything built twice.
 const ALL_DEBUG: &[&str] = &["test", "--workspace", "--all-features", "--no-run"];
@@ -46,6 +48,11 @@ pub(crate) fn tests(args: &[&str]) -> Result<(), String> {
     run.args(["run", "--", "cargo"]);
     if answers("cargo", &["nextest", "--version"]) {
         run.args(["nextest", "run", "--profile", "ci", "--workspace", "--all-features"]);
+        // As `.config/nextest.toml` counts them.
+        if std::env::var_os(TEST_THREADS).is_none() {
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            run.env(TEST_THREADS, (2 * processors).to_string());
+        }
     } else {
         run.args(["test", "--workspace", "--all-features", "--no-fail-fast"]);
     }

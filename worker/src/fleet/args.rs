@@ -3,6 +3,7 @@
 //! A struct takes positional arguments by the order of its fields and keywords by their names, as a Python
 //! function would; a tuple takes positional ones; `()` takes none.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -40,6 +41,48 @@ pub(crate) fn read<A: DeserializeOwned>(
     kwargs: &Map<String, Value>,
 ) -> Result<A, ArgsError> {
     A::deserialize(Arguments { args, kwargs })
+}
+
+/// Names of what a handler takes: the fields of a struct, in order; nothing else has names.
+pub(crate) fn parameters<A: DeserializeOwned>() -> &'static [&'static str] {
+    let fields = Cell::new(&[][..]);
+    // It always fails: no value is read.
+    let _refused = A::deserialize(Fields(&fields)).is_err();
+    fields.get()
+}
+
+/// Looks at what a type asks for.
+struct Fields<'a>(&'a Cell<&'static [&'static str]>);
+
+impl<'de> de::Deserializer<'de> for Fields<'_> {
+    type Error = ArgsError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, ArgsError> {
+        Err(ArgsError("nothing is read".to_owned()))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ArgsError> {
+        self.0.set(fields);
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ArgsError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
 }
 
 struct Arguments<'a> {
@@ -217,7 +260,7 @@ mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
-    use super::read;
+    use super::{parameters, read};
 
     #[derive(Debug, PartialEq, Deserialize)]
     struct Mail {
@@ -241,6 +284,16 @@ mod tests {
         assert_eq!(of(&json!(["a@b"]), &json!({})), Ok(mail(0, None)));
         assert_eq!(of(&json!(["a@b", 2]), &json!({"subject": "x"})), Ok(mail(2, Some("x"))));
         assert_eq!(of(&json!([]), &json!({"to": "a@b", "subject": null})), Ok(mail(0, None)));
+    }
+
+    #[test]
+    fn the_fields_of_a_struct_are_its_parameters() {
+        #[derive(Deserialize)]
+        #[expect(dead_code, reason = "it is never read")]
+        struct Wrapped(Mail);
+        assert_eq!(parameters::<Mail>(), ["to", "copies", "subject"]);
+        assert_eq!(parameters::<Wrapped>(), parameters::<Mail>());
+        assert!(parameters::<(i64, i64)>().is_empty() && parameters::<Value>().is_empty());
     }
 
     #[test]

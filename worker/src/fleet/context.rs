@@ -1,7 +1,7 @@
 //! What a handler knows about the call that it works on.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::Serialize;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tradewind_broker::ResultBackend;
 use tradewind_broker::client::Client;
 use tradewind_proto::Timestamp;
-use tradewind_proto::celery::canvas::{Applied, plan};
+use tradewind_proto::celery::canvas::{Plan, plan};
 use tradewind_proto::celery::{Request, ResultTuple, Signature, state, wide};
 
 use super::core::Fleet;
@@ -18,7 +18,7 @@ use super::error::TaskError;
 use super::registry::Tasks;
 use super::state::Seen;
 use super::stop::{Stop, StopReason};
-use super::{publish, report};
+use super::{follow, publish, report};
 
 /// What all calls of a worker share.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ struct Inner {
     cooperative: AtomicBool,
     /// Result tuples of what it has sent.
     children: Mutex<Vec<Value>>,
+    /// How many parts it has added to its chord.
+    added: AtomicU32,
 }
 
 impl fmt::Debug for Context {
@@ -81,6 +83,7 @@ impl Context {
             services,
             cooperative: AtomicBool::new(false),
             children: Mutex::default(),
+            added: AtomicU32::new(0),
         }))
     }
 
@@ -102,6 +105,10 @@ impl Context {
     /// The whole request: arguments, root, parent, group, headers.
     pub fn request(&self) -> &Request {
         &self.0.seen.request
+    }
+
+    pub(crate) fn seen(&self) -> &Arc<Seen> {
+        &self.0.seen
     }
 
     /// Queue that it came from.
@@ -149,17 +156,42 @@ impl Context {
     /// # Errors
     /// When the canvas makes no sense, or the broker or the result backend refuse it.
     pub async fn send(&self, signature: Signature) -> Result<ResultTuple, TaskError> {
-        let Some(fleet) = self.0.services.fleet.upgrade() else {
-            return Err(TaskError::failed("a task that runs without a worker sends nothing"));
-        };
-        let mut applied = Applied::by_task(self.request(), Vec::new(), fleet.clock.now());
-        applied.reply_to.clone_from(&self.request().reply_to);
+        let fleet = self.fleet()?;
+        let applied = follow::applied(self.request(), Vec::new(), fleet.clock.now());
         let mut ids = || fleet.ids.next().to_string();
         let planned = plan(signature, &applied, &mut ids).map_err(TaskError::failed)?;
         let result = planned.result.clone();
         publish::apply(&fleet, planned, self.queue()).await?;
         self.children().push(result.to_value());
         Ok(result)
+    }
+
+    /// Sends a task, or a canvas that ends in one, as one more part of the chord that this task is a part of:
+    /// the body waits for it, and gets its result beside that of this task (Celery's `Task.add_to_chord`).
+    /// Returns once the broker has it. After a death of the worker the next run adds the same parts.
+    ///
+    /// # Errors
+    /// When this task is no part of a chord, and as [`Context::send`].
+    pub async fn add_to_chord(&self, signature: Signature) -> Result<ResultTuple, TaskError> {
+        let fleet = self.fleet()?;
+        let number = self.0.added.fetch_add(1, Ordering::Relaxed);
+        let planned = one_more_part(self.request(), signature, number, fleet.clock.now())
+            .map_err(|text| TaskError::fail("ValueError", text))?;
+        let result = planned.result.clone();
+        let group = self.request().group.clone().unwrap_or_default();
+        let ttl = fleet.settings.result_ttl;
+        publish::patiently(&fleet, "adding to a join", || {
+            fleet.results.extend_join(&group, &result.id, ttl)
+        })
+        .await?;
+        publish::apply(&fleet, planned, self.queue()).await?;
+        self.children().push(result.to_value());
+        Ok(result)
+    }
+
+    fn fleet(&self) -> Result<Arc<Fleet>, TaskError> {
+        let fleet = self.0.services.fleet.upgrade();
+        fleet.ok_or_else(|| TaskError::failed("a task that runs without a worker sends nothing"))
     }
 
     /// The client that the worker was given, for what is no child of this task: other queues and options,
@@ -210,5 +242,79 @@ impl Context {
             tracing::debug!(%error, id = self.id(), "progress was not stored");
         }
         Ok(())
+    }
+}
+
+/// What one more part of the chord of `request` comes to; `number` tells the parts apart that it adds.
+fn one_more_part(
+    request: &Request,
+    mut signature: Signature,
+    number: u32,
+    now: Timestamp,
+) -> Result<Plan, String> {
+    let (Some(body), Some(group)) = (&request.embed.chord, &request.group) else {
+        return Err("Current task is not member of any chord".to_owned());
+    };
+    for (name, value) in [
+        ("group_id", Value::from(group.as_str())),
+        ("group_index", Value::from(request.group_index.unwrap_or(0))),
+        ("chord", body.to_value()),
+    ] {
+        signature.options.insert(name.to_owned(), value);
+    }
+    let applied = follow::applied(request, Vec::new(), now);
+    let planned = plan(signature, &applied, &mut follow::ids(request, &format!("part{number}")))?;
+    if planned.result.results.is_some() {
+        return Err("a group is no one part of a chord; add its tasks one by one".to_owned());
+    }
+    Ok(planned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tradewind_proto::celery::{Embed, Request, Signature};
+    use tradewind_proto::clock::from_micros;
+
+    use super::one_more_part;
+
+    fn part() -> Request {
+        let chord = Some(Signature::new("body").option("task_id", "b"));
+        let embed = Embed { chord, ..Embed::default() };
+        let (group, group_index) = (Some("g".to_owned()), Some(3));
+        Request { embed, group, group_index, ..Request::new("a", "id") }
+    }
+
+    #[test]
+    fn what_is_added_ends_as_a_part_of_the_chord() {
+        let add = |signature, number| one_more_part(&part(), signature, number, from_micros(0));
+        let task = add(Signature::new("x").arg(1), 0).expect("a task");
+        let sent = &task.sends[0].request;
+        assert_eq!((sent.group.as_deref(), sent.group_index), (Some("g"), Some(3)));
+        assert_eq!(sent.embed.chord.as_ref().expect("a chord").task, "body");
+        assert_eq!((sent.parent_id.as_deref(), task.joins.len()), (Some("id"), 0));
+
+        let chord =
+            Signature::chord([Signature::new("y"), Signature::new("z")], Signature::new("s"));
+        let chord = add(chord, 1).expect("a chord");
+        let inner = chord.sends[0].request.embed.chord.clone().expect("its own body");
+        assert_eq!((inner.task.as_str(), inner.option_text("group_id")), ("s", Some("g")));
+        assert_eq!(inner.option_signatures("chord")[0].task, "body");
+        assert_eq!(inner.option_text("task_id"), Some(chord.result.id.as_str()));
+
+        let again = add(Signature::new("x").arg(1), 0).expect("a task");
+        assert_eq!(again.result, task.result, "the next run adds the same");
+        assert_ne!(add(Signature::new("x"), 2).expect("a task").result, task.result);
+    }
+
+    #[test]
+    fn what_cannot_be_added_is_refused() {
+        let add = |request: &Request, signature| {
+            one_more_part(request, signature, 0, from_micros(0)).expect_err("refused")
+        };
+        let alone = Request { embed: Embed::default(), ..part() };
+        assert!(add(&alone, Signature::new("x")).contains("not member of any chord"));
+        let group = Signature::group([Signature::new("x"), Signature::new("y").arg(json!(1))]);
+        assert!(add(&part(), group).contains("one by one"));
     }
 }

@@ -107,6 +107,8 @@ pub(crate) enum Ending {
     Retry {
         eta: Timestamp,
         because: Failure,
+        /// What runs then.
+        next: Box<Request>,
     },
     Revoked {
         why: &'static str,
@@ -206,11 +208,22 @@ fn retried(retry: Retry, request: &Request, options: &TaskOptions, now: Timestam
     let wait = retry.countdown.unwrap_or_else(policy);
     let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
     let eta = retry.eta.unwrap_or_else(|| now.saturating_add(wait).unwrap_or(Timestamp::MAX));
-    let because = retry.because;
-    let because = because.unwrap_or_else(|| {
+    let mut next = next_run(request, eta);
+    if let Some(args) = retry.args {
+        next.args = args;
+    }
+    if let Some(kwargs) = retry.kwargs {
+        next.kwargs = kwargs;
+    }
+    if (&next.args, &next.kwargs) != (&request.args, &request.kwargs) && !request.is_hidden() {
+        // Made anew when it is sent.
+        next.argsrepr.clear();
+        next.kwargsrepr.clear();
+    }
+    let because = retry.because.unwrap_or_else(|| {
         Failure::new("Retry", "Task can be retried").module("celery.exceptions")
     });
-    Ending::Retry { eta, because }
+    Ending::Retry { eta, because, next: Box::new(next) }
 }
 
 fn time_limit(hard: Option<Duration>) -> Failure {
@@ -236,7 +249,7 @@ fn fits(value: Value) -> Ending {
 }
 
 /// The request of the next run.
-pub(crate) fn next_run(request: &Request, eta: Timestamp) -> Request {
+fn next_run(request: &Request, eta: Timestamp) -> Request {
     Request { retries: request.retries.saturating_add(1), eta: Some(eta), ..request.clone() }
 }
 
@@ -250,7 +263,7 @@ mod tests {
     use tradewind_proto::clock::from_micros;
 
     use super::{Again, Ending, RESULT_BYTES_MAX, RunEnd, Verdict, after, again, before};
-    use crate::fleet::{Failure, RetryPolicy, StopReason, TaskError, TaskOptions};
+    use crate::fleet::{Failure, Retry, RetryPolicy, StopReason, TaskError, TaskOptions};
 
     fn request(retries: u32) -> Request {
         Request { retries, ..Request::new("add", "a") }
@@ -305,7 +318,7 @@ mod tests {
     fn failures_are_retried_as_the_policy_says() {
         let policy = RetryPolicy::fixed(2, Duration::from_secs(9));
         let failure = TaskError::fail("KeyError", "x");
-        let Ending::Retry { eta, because } = ended(failure.clone(), 1, policy.clone()) else {
+        let Ending::Retry { eta, because, .. } = ended(failure.clone(), 1, policy.clone()) else {
             panic!("retried")
         };
         assert_eq!((eta, because.exc_type.as_str()), (from_micros(9_000_000), "KeyError"));
@@ -317,6 +330,29 @@ mod tests {
         assert!(matches!(asked, Ending::Failure(f) if f.exc_type == "MaxRetriesExceededError"));
         let soon = ended(TaskError::retry_in(Duration::from_secs(1)), 0, RetryPolicy::default());
         assert!(matches!(soon, Ending::Retry { eta, .. } if eta == from_micros(1_000_000)));
+    }
+
+    #[test]
+    fn a_retry_may_have_other_arguments() {
+        let mut request = request(0);
+        (request.args, request.argsrepr) = (vec![json!(1)], "(1,)".to_owned());
+        let next = |args, request: &Request| {
+            let error = TaskError::Retry(Box::new(Retry { args, ..Retry::default() }));
+            let (end, options) = (RunEnd::Returned(Err(error)), TaskOptions::default());
+            match after(end, request, &options, None, from_micros(0)) {
+                Ending::Retry { next, .. } => *next,
+                other => panic!("{other:?}"),
+            }
+        };
+        let same = next(None, &request);
+        assert_eq!((same.retries, &same.args, same.argsrepr.as_str()), (1, &request.args, "(1,)"));
+        let other = next(Some(vec![json!(2)]), &request);
+        assert_eq!(
+            (&other.args, other.to_message().headers["argsrepr"].as_str()),
+            (&vec![json!(2)], Some("(2,)"))
+        );
+        request.argsrepr = tradewind_proto::seal::ENCRYPTED.to_owned();
+        assert!(next(Some(vec![json!(2)]), &request).is_hidden());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::Signature;
 
@@ -84,6 +84,11 @@ pub struct Retry {
     pub max_retries: Option<u32>,
     /// Why: what the task fails with when no retry is left.
     pub because: Option<Failure>,
+    /// Other positional arguments for the next run; none: the same. Of the keyword arguments, those that
+    /// name one of these are then left out.
+    pub args: Option<Vec<Value>>,
+    /// Other keyword arguments; none: the same. One that names a positional argument takes its place.
+    pub kwargs: Option<Map<String, Value>>,
 }
 
 /// How a handler ends other than well. Any error type becomes a [`TaskError::Fail`] by `?`.

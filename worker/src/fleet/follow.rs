@@ -102,19 +102,39 @@ pub(crate) async fn failed(
 }
 
 /// The tasks that a canvas ends in: who waits for it, or for what follows it in a chain, waits for all of
-/// them.
+/// them. Errbacks of the canvas itself are called once for a chord, and for each task of a group.
 fn ends(signature: Signature) -> Vec<Signature> {
-    let inner = match signature.subtask_type.as_deref() {
-        Some("chord") => signature.kwargs.get("body").cloned().into_iter().collect(),
-        Some("group") => match signature.kwargs.get("tasks") {
-            Some(Value::Array(tasks)) => tasks.clone(),
-            _ => Vec::new(),
-        },
+    let chord = match signature.subtask_type.as_deref() {
+        Some("chord") => true,
+        Some("group") => false,
         _ => return vec![signature],
     };
-    let followers = signature.option_signatures("chain");
+    let inner = match (chord, signature.kwargs.get("body"), signature.kwargs.get("tasks")) {
+        (true, Some(body), _) => vec![body.clone()],
+        (false, _, Some(Value::Array(tasks))) => tasks.clone(),
+        _ => Vec::new(),
+    };
     let inner = inner.into_iter().filter_map(|one| Signature::from_value(one).ok());
-    inner.chain(followers).flat_map(ends).collect()
+    let mut inner: Vec<Signature> = inner.flat_map(ends).collect();
+    let errbacks = signature.option_signatures("link_error");
+    for end in inner.iter_mut().take(if chord { 1 } else { usize::MAX }) {
+        add_errbacks(end, &errbacks);
+    }
+    let followers = signature.option_signatures("chain");
+    inner.into_iter().chain(followers.into_iter().flat_map(ends)).collect()
+}
+
+/// Each one once.
+fn add_errbacks(end: &mut Signature, errbacks: &[Signature]) {
+    let mut all = end.option_signatures("link_error");
+    for errback in errbacks {
+        if !all.contains(errback) {
+            all.push(errback.clone());
+        }
+    }
+    if !all.is_empty() {
+        end.options.insert("link_error".to_owned(), json!(all));
+    }
 }
 
 /// The requests that the end of a frozen signature would be.
@@ -186,9 +206,7 @@ pub(crate) async fn part(
             }
         }
         Some(bad) => {
-            let raised = Failure::from_result(&bad.result).repr();
-            let text = format!("Dependency {} raised {raised}", bad.task_id);
-            let failure = Failure::new("ChordError", text).module("celery.exceptions");
+            let failure = chord_failure(body, bad);
             for body in as_requests(body, request) {
                 store(fleet, &body, &failure, state::FAILURE).await?;
                 Box::pin(chord_failed(fleet, &body, &failure, home, depth + 1)).await?;
@@ -196,6 +214,17 @@ pub(crate) async fn part(
         }
     }
     publish::patiently(fleet, "joining", || fleet.results.finish_join(group, &claim)).await
+}
+
+/// What the body of a chord fails with when a part has failed. As in Celery, the tasks of a group get the
+/// exception of the part itself.
+fn chord_failure(body: &Signature, bad: &JoinPart) -> Failure {
+    let raised = Failure::from_result(&bad.result);
+    if body.subtask_type.as_deref() == Some("group") {
+        return raised;
+    }
+    let text = format!("Dependency {} raised {}", bad.task_id, raised.repr());
+    Failure::new("ChordError", text).module("celery.exceptions")
 }
 
 /// The body of a chord that will never run fails as a task does.
@@ -224,7 +253,10 @@ mod tests {
     use tradewind_proto::celery::{Embed, Request, Signature};
     use tradewind_proto::clock::from_micros;
 
-    use super::{after_failure, after_success, as_requests};
+    use tradewind_broker::JoinPart;
+
+    use super::{after_failure, after_success, as_requests, chord_failure};
+    use crate::fleet::Failure;
 
     fn request() -> Request {
         let chain = vec![Signature::new("last"), Signature::new("next").arg(2)];
@@ -272,6 +304,40 @@ mod tests {
         assert_eq!(failed(&body), ["a", "b", "c"]);
         let follower = Signature::chord([task("h")], task("d")).to_value();
         assert_eq!(failed(&body.option("chain", json!([follower]))), ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn errbacks_of_a_body_that_is_a_canvas_are_called() {
+        let task = |id: &str| Signature::new("t").option("task_id", id);
+        let errback = |name: &str| Signature::new(name);
+        let called = |body: &Signature| -> Vec<Vec<String>> {
+            let ends = as_requests(body, &request());
+            let names = |end: &Request| end.embed.errbacks.iter().map(|e| e.task.clone()).collect();
+            ends.iter().map(names).collect()
+        };
+        let own = task("a").link_error(errback("own")).link_error(errback("whole"));
+        let group = Signature::group([own, task("b")]).link_error(errback("whole"));
+        assert_eq!(called(&group), [vec!["own", "whole"], vec!["whole"]]);
+        let chord = Signature::chord([task("h")], Signature::group([task("a"), task("b")]));
+        let chord = chord.link_error(errback("once"));
+        assert_eq!(called(&chord), [vec!["once"], vec![]]);
+        let body = Signature::chord([task("h")], task("a")).link_error(errback("once"));
+        assert_eq!(called(&body), [["once"]]);
+    }
+
+    #[test]
+    fn a_group_body_fails_with_what_failed() {
+        let bad = JoinPart {
+            group: "g".to_owned(),
+            task_id: "p".to_owned(),
+            index: 0,
+            state: "FAILURE".to_owned(),
+            result: Failure::new("KeyError", "x").to_result(),
+        };
+        let of = |body: Signature| chord_failure(&body, &bad).repr();
+        assert_eq!(of(Signature::group([Signature::new("t")])), "KeyError('x')");
+        let text = of(Signature::new("t"));
+        assert_eq!(text, "ChordError(\"Dependency p raised KeyError('x')\")");
     }
 
     #[test]

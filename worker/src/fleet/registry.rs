@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tradewind_proto::celery::wide;
+use tradewind_proto::celery::{Request, wide};
 use tradewind_proto::names;
 
 use super::args;
@@ -98,7 +98,11 @@ impl Tasks {
             let handler = Arc::clone(&handler);
             async move {
                 let args = arguments(&context)?;
-                to_json(handler(context, args).await?)
+                let request = Arc::clone(context.seen());
+                match handler(context, args).await {
+                    Ok(value) => to_json(value),
+                    Err(error) => Err(again::<A>(&request.request, error)),
+                }
             }
             .boxed()
         });
@@ -118,7 +122,11 @@ impl Tasks {
             let handler = Arc::clone(&handler);
             async move {
                 let args: A = arguments(&context)?;
-                let run = tokio::task::spawn_blocking(move || to_json(handler(context, args)?));
+                let request = Arc::clone(context.seen());
+                let run = tokio::task::spawn_blocking(move || match handler(context, args) {
+                    Ok(value) => to_json(value),
+                    Err(error) => Err(again::<A>(&request.request, error)),
+                });
                 match run.await {
                     Ok(outcome) => outcome,
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -142,7 +150,9 @@ impl Tasks {
             let gatherer = Arc::clone(&gatherer);
             async move {
                 let args = arguments(&context)?;
-                gatherer.call(context, args).await
+                let request = Arc::clone(context.seen());
+                let outcome = gatherer.call(context, args).await;
+                outcome.map_err(|error| again::<A>(&request.request, error))
             }
             .boxed()
         });
@@ -184,6 +194,16 @@ fn arguments<A: DeserializeOwned>(context: &Context) -> Result<A, TaskError> {
     let request = context.request();
     args::read(&request.args, &request.kwargs)
         .map_err(|error| TaskError::fail("TypeError", format!("{}() {error}", request.task)))
+}
+
+/// A wish to run again with other arguments names all of them.
+fn again<A: DeserializeOwned>(request: &Request, error: TaskError) -> TaskError {
+    match error {
+        TaskError::Retry(retry) => {
+            TaskError::Retry(Box::new(retry.in_place_of(request, args::parameters::<A>())))
+        }
+        other => other,
+    }
 }
 
 pub(crate) fn to_json<T: Serialize>(value: T) -> Outcome {

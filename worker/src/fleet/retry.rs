@@ -4,6 +4,9 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tradewind_proto::celery::Request;
+
+use super::error::Retry;
 
 /// How waits grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,15 +95,65 @@ pub(crate) fn share(whole: Duration, by: impl Hash) -> Duration {
     whole.saturating_mul(thousandths) / 1000
 }
 
+impl Retry {
+    /// Settles which of the present arguments stay beside new ones, as Celery's `Task.retry` does, for a
+    /// handler with such parameters.
+    pub(crate) fn in_place_of(mut self, request: &Request, parameters: &[&str]) -> Self {
+        match (&mut self.args, &mut self.kwargs) {
+            (Some(args), None) => {
+                let mut kwargs = request.kwargs.clone();
+                for name in parameters.iter().take(args.len()) {
+                    kwargs.remove(*name);
+                }
+                self.kwargs = Some(kwargs);
+            }
+            (None, Some(kwargs)) => {
+                let mut args = request.args.clone();
+                for (arg, name) in args.iter_mut().zip(parameters) {
+                    if let Some(value) = kwargs.remove(*name) {
+                        *arg = value;
+                    }
+                }
+                self.args = Some(args);
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Backoff, RetryPolicy};
+    use serde_json::json;
+    use tradewind_proto::celery::Request;
+
+    use super::{Backoff, Retry, RetryPolicy};
 
     fn policy(backoff: Backoff) -> RetryPolicy {
         let delay_max = Duration::from_secs(10);
         RetryPolicy { delay: Duration::from_secs(1), delay_max, backoff, ..RetryPolicy::default() }
+    }
+
+    #[test]
+    fn new_arguments_take_the_place_of_those_of_the_same_name() {
+        let object = |value: serde_json::Value| value.as_object().cloned().expect("an object");
+        let mut request = Request::new("t", "id");
+        let named = ["foo", "bar", "label"];
+        request.kwargs = object(json!({"foo": 1, "bar": 2, "label": "kept"}));
+        let args = || Retry { args: Some(vec![json!(2), json!(3)]), ..Retry::default() };
+        let settled = args().in_place_of(&request, &named);
+        assert_eq!(settled.kwargs, Some(object(json!({"label": "kept"}))));
+        let settled = args().in_place_of(&request, &[]);
+        assert_eq!(settled.kwargs, Some(request.kwargs.clone()), "nothing is known of names");
+
+        (request.args, request.kwargs) = (vec![json!(1), json!(2)], object(json!({"label": 0})));
+        let kwargs = Some(object(json!({"foo": 2, "label": 1})));
+        let settled = Retry { kwargs, ..Retry::default() }.in_place_of(&request, &named);
+        assert_eq!(settled.args, Some(vec![json!(2), json!(2)]));
+        assert_eq!(settled.kwargs, Some(object(json!({"label": 1}))));
+        assert_eq!(Retry::default().in_place_of(&request, &named), Retry::default());
     }
 
     #[test]

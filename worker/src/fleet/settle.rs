@@ -10,7 +10,7 @@ use tradewind_proto::Timestamp;
 use tradewind_proto::celery::{Request, repr, state, wide};
 
 use super::core::{Fleet, Tally};
-use super::decide::{Ending, RESULT_BYTES_MAX, next_run};
+use super::decide::{Ending, RESULT_BYTES_MAX};
 use super::error::Failure;
 use super::registry::Registration;
 use super::run::{Item, Ran};
@@ -148,8 +148,7 @@ pub(super) async fn report(
             }
             follow::failed(fleet, request, &failure, state::REVOKED, home).await
         }
-        Ending::Retry { eta, because } => {
-            let next = next_run(request, *eta);
+        Ending::Retry { because, next, .. } => {
             let message = next.to_message();
             publish::send(fleet, vec![Outgoing { queue: home.to_owned(), message }]).await?;
             let json = wide::to_json(&because.to_result());

@@ -67,6 +67,26 @@ pub async fn a_repeated_part_counts_once(subject: &dyn Subject) {
     assert_eq!(parts, [part(&group, 0), part(&group, 1)]);
 }
 
+/// A part that is added counts, once however often it was added; it may share a position.
+pub async fn a_join_that_is_extended_waits_for_more(subject: &dyn Subject) {
+    let (here, there) = (subject.open().await, subject.open().await);
+    let group = unique("group");
+    let added = |name: &str| JoinPart { task_id: format!("{group}-{name}"), ..part(&group, 0) };
+    begin(&*here, &group, 1).await;
+    for name in ["1st", "2nd", "1st"] {
+        let added = added(name).task_id;
+        there.extend_join(&group, &added, TTL).await.expect("extended");
+    }
+    assert_eq!(join(&*there, part(&group, 0)).await, Join::Waiting);
+    assert_eq!(join(&*here, added("2nd")).await, Join::Waiting);
+    let (claim, parts) = complete(join(&*there, added("1st")).await);
+    assert_eq!(parts, [part(&group, 0), added("1st"), added("2nd")]);
+    there.finish_join(&group, &claim).await.expect("finished");
+    // A new run of the same group has its size alone.
+    begin(&*here, &group, 1).await;
+    complete(join(&*there, part(&group, 0)).await);
+}
+
 /// Of parts that end at the same time one is the last.
 pub async fn one_of_concurrent_parts_completes(subject: &dyn Subject) {
     const PARTS: i64 = 8;

@@ -77,6 +77,7 @@ names! {
     parts_come_by_position,
     a_repeated_part_counts_once,
     one_of_concurrent_parts_completes,
+    a_join_that_is_extended_waits_for_more,
     an_abandoned_claim_is_taken_over,
     a_finished_join_stays_finished,
     inbox_keeps_order,

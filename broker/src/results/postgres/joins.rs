@@ -16,6 +16,11 @@ INSERT INTO tradewind_join (group_id, size, expires_at)
 VALUES ($1, $2, clock_timestamp() + $3::bigint * interval '1 microsecond')
 ON CONFLICT (group_id) DO UPDATE SET size = excluded.size, claim = NULL, claim_until = NULL,
     done = false, expires_at = excluded.expires_at";
+/// $1 group, $2 task id, $3 ttl in microseconds.
+const EXTEND: &str = "
+INSERT INTO tradewind_join_added (group_id, task_id, expires_at)
+VALUES ($1, $2, clock_timestamp() + $3::bigint * interval '1 microsecond')
+ON CONFLICT (group_id, task_id) DO NOTHING";
 /// $1 group, $2 task id, $3 position, $4 state, $5 result, $6 ttl in microseconds.
 const PART: &str = "
 INSERT INTO tradewind_join_part (group_id, task_id, place, state, result, expires_at)
@@ -26,7 +31,8 @@ ON CONFLICT (group_id, task_id, place) DO NOTHING";
 const CLAIM: &str = "
 WITH whole AS (
     SELECT group_id FROM tradewind_join WHERE group_id = $1 AND NOT done
-       AND size = (SELECT count(*) FROM tradewind_join_part WHERE group_id = $1)),
+       AND size + (SELECT count(*) FROM tradewind_join_added WHERE group_id = $1)
+           = (SELECT count(*) FROM tradewind_join_part WHERE group_id = $1)),
 claimed AS (
     UPDATE tradewind_join j SET claim = $2,
         claim_until = clock_timestamp() + $3::bigint * interval '1 microsecond'
@@ -42,11 +48,13 @@ const FINISH: &str = "
 WITH ended AS (
     UPDATE tradewind_join SET done = true,
         expires_at = clock_timestamp() + $3::bigint * interval '1 microsecond'
-    WHERE group_id = $1 AND claim = $2 RETURNING group_id)
+    WHERE group_id = $1 AND claim = $2 RETURNING group_id),
+added AS (DELETE FROM tradewind_join_added a USING ended e WHERE a.group_id = e.group_id)
 DELETE FROM tradewind_join_part p USING ended e WHERE p.group_id = e.group_id";
 
 /// Drops what is over.
-pub(super) const SWEEPS: [&str; 2] = [
+pub(super) const SWEEPS: [&str; 3] = [
+    "DELETE FROM tradewind_join_added WHERE expires_at <= clock_timestamp()",
     "DELETE FROM tradewind_join WHERE expires_at <= clock_timestamp()",
     "DELETE FROM tradewind_join_part WHERE expires_at <= clock_timestamp()",
 ];
@@ -58,6 +66,17 @@ fn us(time: Duration) -> i64 {
 pub(super) async fn begin(link: &Link, group: &str, size: u64, ttl: Duration) -> Result<(), Error> {
     let size = i64::try_from(size).unwrap_or(i64::MAX);
     link.run("the size of a chord", BEGIN, &[&group, &size, &us(ttl)]).await.map(drop)
+}
+
+pub(super) async fn extend(
+    link: &Link,
+    group: &str,
+    task_id: &str,
+    ttl: Duration,
+) -> Result<(), Error> {
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&group, &task_id, &us(ttl)];
+    // One step at a time, as parts: none is counted while another one is added.
+    link.run_locked("one more part of a chord", group, &[(EXTEND, &values)]).await.map(drop)
 }
 
 pub(super) async fn join(link: &Link, part: JoinPart, ttl: Duration) -> Result<Join, Error> {

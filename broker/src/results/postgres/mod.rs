@@ -148,6 +148,10 @@ impl ResultBackend for PostgresResults {
         joins::begin(&self.link, group, size, ttl).await
     }
 
+    async fn extend_join(&self, group: &str, task_id: &str, ttl: Duration) -> Result<(), Error> {
+        joins::extend(&self.link, group, task_id, ttl).await
+    }
+
     async fn join(&self, part: JoinPart, ttl: Duration) -> Result<Join, Error> {
         joins::join(&self.link, part, ttl).await
     }

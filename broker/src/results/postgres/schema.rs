@@ -8,7 +8,8 @@ const LOCK: i64 = 0x7472_6164_6577_0001;
 const PRESENT: &str = "SELECT to_regclass('tradewind_result') IS NOT NULL \
     AND to_regclass('tradewind_inbox') IS NOT NULL \
     AND to_regclass('tradewind_inbox_reader') IS NOT NULL \
-    AND to_regclass('tradewind_join_part') IS NOT NULL";
+    AND to_regclass('tradewind_join_part') IS NOT NULL \
+    AND to_regclass('tradewind_join_added') IS NOT NULL";
 
 /// A taken item names its reader; it is free again as soon as that reader's row is gone, so that a
 /// take-over is one small DELETE however much the dead reader held.
@@ -49,6 +50,12 @@ CREATE TABLE IF NOT EXISTS tradewind_join_part (
     result text NOT NULL,
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (group_id, task_id, place)
+);
+CREATE TABLE IF NOT EXISTS tradewind_join_added (
+    group_id text NOT NULL,
+    task_id text NOT NULL,
+    expires_at timestamptz NOT NULL,
+    PRIMARY KEY (group_id, task_id)
 );
 ";
 

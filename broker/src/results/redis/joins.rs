@@ -32,7 +32,15 @@ table.insert(out, 1, '1')
 return out
 ";
 
-/// Keys: as above. Arguments: claim, ttl of the mark in s.
+/// Keys: .t .d. Arguments: task id, ttl in s. Who was added stands beside who was counted, so that Celery
+/// clears both away.
+const EXTEND: &str = r"
+if redis.call('SADD', KEYS[2], 'added:' .. ARGV[1]) == 1 then redis.call('INCR', KEYS[1]) end
+for i = 1, 2 do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
+return 1
+";
+
+/// Keys: .j .t .s .d .c. Arguments: claim, ttl of the mark in s.
 const FINISH: &str = r"
 if redis.call('GET', KEYS[5]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
@@ -43,12 +51,13 @@ return 1
 #[derive(Debug)]
 pub(super) struct JoinScripts {
     join: Script,
+    extend: Script,
     finish: Script,
 }
 
 impl JoinScripts {
     pub(super) fn new() -> Self {
-        Self { join: Script::new(JOIN), finish: Script::new(FINISH) }
+        Self { join: Script::new(JOIN), extend: Script::new(EXTEND), finish: Script::new(FINISH) }
     }
 }
 
@@ -78,6 +87,26 @@ pub(super) async fn begin(
         .exec_async(&mut shared.connection())
         .await
         .map_err(|e| redis_error("the size of a chord", &e))
+}
+
+pub(super) async fn extend(
+    shared: &Shared,
+    scripts: &JoinScripts,
+    group: &str,
+    task_id: &str,
+    ttl: Duration,
+) -> Result<(), Error> {
+    let [_, diff, _, seen, _] = keys(shared, group);
+    scripts
+        .extend
+        .key(diff)
+        .key(seen)
+        .arg(task_id)
+        .arg(seconds(ttl))
+        .invoke_async::<i64>(&mut shared.connection())
+        .await
+        .map(drop)
+        .map_err(|e| redis_error("one more part of a chord", &e))
 }
 
 pub(super) async fn join(

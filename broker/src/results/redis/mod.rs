@@ -235,6 +235,10 @@ impl ResultBackend for RedisResults {
         joins::begin(&self.shared, group, size, ttl).await
     }
 
+    async fn extend_join(&self, group: &str, task_id: &str, ttl: Duration) -> Result<(), Error> {
+        joins::extend(&self.shared, &self.shared.joins, group, task_id, ttl).await
+    }
+
     async fn join(&self, part: JoinPart, ttl: Duration) -> Result<Join, Error> {
         joins::join(&self.shared, &self.shared.joins, part, ttl).await
     }

@@ -237,18 +237,18 @@ fn set_last(step: &mut Step, last: &Map<String, Value>) {
 
 fn each_task(line: &mut Line, act: &mut dyn FnMut(&mut Signature)) {
     for step in line {
-        match step {
-            Step::Task(task) => act(task),
-            Step::Group { members, .. } => {
-                members.iter_mut().for_each(|member| each_task(member, act));
-            }
-            // As in Celery, the errbacks of a chord are its body's.
-            Step::Chord { body, .. } => {
-                if let Step::Task(body) = &mut **body {
-                    act(body);
-                }
-            }
+        each_task_of(step, act);
+    }
+}
+
+fn each_task_of(step: &mut Step, act: &mut dyn FnMut(&mut Signature)) {
+    match step {
+        Step::Task(task) => act(task),
+        Step::Group { members, .. } => {
+            members.iter_mut().for_each(|member| each_task(member, act));
         }
+        // As in Celery, the errbacks of a chord are its body's.
+        Step::Chord { body, .. } => each_task_of(body, act),
     }
 }
 

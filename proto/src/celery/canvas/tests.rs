@@ -259,3 +259,21 @@ fn a_group_that_ends_a_chord_s_body_is_a_header_when_something_follows() {
     }
     assert_eq!(body.task, "last");
 }
+
+#[test]
+fn errbacks_of_a_chord_are_those_of_all_that_its_body_ends_in() {
+    let body = Signature::group([sig("c"), Signature::chord([sig("d")], sig("e"))]);
+    let chord = Signature::chord([sig("a")], body).link_error(sig("oops"));
+    let plan = planned(Signature::group([chord, sig("f")]).link_error(sig("all")));
+    assert_eq!(names(&plan), ["a", "f"]);
+    let errbacks = |signature: &Signature| -> Vec<String> {
+        let list = signature.option_signatures("link_error").into_iter();
+        list.map(|errback| errback.task).collect()
+    };
+    let body = plan.sends[0].request.embed.chord.clone().expect("a body");
+    let tasks = signatures(&mut body.kwargs.clone(), "tasks").expect("tasks");
+    assert_eq!(errbacks(&tasks[0]), ["oops", "all"]);
+    let inner = Signature::from_value(tasks[1].kwargs["body"].clone()).expect("a body");
+    assert_eq!(errbacks(&inner), ["oops", "all"]);
+    assert!(plan.sends[0].request.embed.errbacks.is_empty(), "not those of its header");
+}
