@@ -42,7 +42,7 @@ async fn settle_one(fleet: &Fleet, ran: Ran) {
     // What few tasks need is boxed: the future of each task would else have room for it.
     let safe = match &ending {
         Ending::Success(value) if !repeated && follow::is_last(request) => {
-            let (json, now) = (value.to_string(), fleet.clock.now());
+            let (json, now) = (wide::to_json(value), fleet.clock.now());
             store(fleet, request, &task, state::SUCCESS, (&json, None), &children, now).await
         }
         _ => {
