@@ -8,8 +8,9 @@ use crate::{python, services};
 /// What nextest reads how many tests run at a time from.
 const TEST_THREADS: &str = "NEXTEST_TEST_THREADS";
 /// Builds what the tests run and are. Without the tests themselves features would be unified differently,
-/// and everything built twice.
-const ALL_DEBUG: &[&str] = &["test", "--workspace", "--all-features", "--no-run"];
+/// and everything built twice; without `--bins` programs of packages that have no such tests would be missing.
+const ALL_DEBUG: &[&str] =
+    &["build", "--workspace", "--bins", "--tests", "--examples", "--all-features"];
 const ALL_RELEASE: &[&str] = &["build", "--release", "--workspace", "--bins", "--all-features"];
 
 /// Everything: formatting, lints, dependency rules, tests on real servers, Python.
