@@ -67,6 +67,8 @@ pub struct Graph {
     upstream: Vec<Vec<usize>>,
     downstream: Vec<Vec<usize>>,
     order: Vec<usize>,
+    /// Position of each task in `order`.
+    place: Vec<usize>,
     priority: Vec<i32>,
     effective_leaf: Vec<bool>,
     setup: SetupLinks,
@@ -82,7 +84,11 @@ impl Graph {
         let priority = closure::priorities(spec, &upstream, &downstream, &order);
         let effective_leaf = effective_leaves(spec, &downstream);
         let setup = SetupLinks::new(spec, &upstream, &downstream);
-        Ok(Self { index, upstream, downstream, order, priority, effective_leaf, setup })
+        let mut place = vec![0; order.len()];
+        for (at, &task) in order.iter().enumerate() {
+            place[task] = at;
+        }
+        Ok(Self { index, upstream, downstream, order, place, priority, effective_leaf, setup })
     }
 
     /// Number of tasks.
@@ -113,6 +119,11 @@ impl Graph {
     /// All tasks, upstreams first; ties in definition order.
     pub fn topological(&self) -> &[usize] {
         &self.order
+    }
+
+    /// Position of a task in [`Graph::topological`].
+    pub fn place(&self, task: usize) -> usize {
+        self.place[task]
     }
 
     /// Priority weight under the task's weight rule, clamped to 32 bits.

@@ -16,17 +16,18 @@ impl Pass<'_> {
         if !self.plan.started {
             self.plan.started = true;
             self.remove_strays();
-            self.open.extend(self.plan.dag.graph.topological());
+            (0..self.plan.tasks.len()).for_each(|task| self.look_at(task));
         }
         self.open_due();
-        while let Some(task) = self.open.pop_front() {
+        while let Some(task) = self.next_open() {
             self.evaluate(task);
         }
     }
 
     fn open_due(&mut self) {
         let due = self.plan.timers.iter().take_while(|(at, _)| *at <= self.now);
-        self.open.extend(due.map(|(_, task)| *task));
+        let due: Vec<usize> = due.map(|(_, task)| *task).collect();
+        due.into_iter().for_each(|task| self.look_at(task));
     }
 
     fn evaluate(&mut self, task: usize) {

@@ -11,7 +11,7 @@ impl Pass<'_> {
             return;
         }
         self.skip_unfinished(|_| true);
-        self.open.clear();
+        self.forget_open();
         self.set_run(RunState::Failed, "timed_out");
     }
 

@@ -1,6 +1,6 @@
 //! One call of the planner: collects what changes, each task once, and closes with the end check.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use tradewind_proto::AttemptId;
@@ -16,8 +16,9 @@ pub(super) struct Pass<'a> {
     pub(super) plan: &'a mut RunPlan,
     pub(super) now: Timestamp,
     ids: &'a dyn Ids,
-    /// Tasks to look at again.
-    pub(super) open: VecDeque<usize>,
+    /// Tasks to look at again, with their places: upstreams first, so that a task sees all that one event
+    /// decides above it.
+    open: BTreeSet<(usize, usize)>,
     changed: Vec<usize>,
     seen: BTreeSet<usize>,
     out: Changes,
@@ -29,7 +30,7 @@ impl<'a> Pass<'a> {
             plan,
             now,
             ids,
-            open: VecDeque::new(),
+            open: BTreeSet::new(),
             changed: Vec::new(),
             seen: BTreeSet::new(),
             out: Changes::default(),
@@ -73,9 +74,9 @@ impl<'a> Pass<'a> {
         if state.is_terminal() && !old.is_terminal() {
             self.plan.count_end(task, state);
             let graph = &self.plan.dag.graph;
-            self.open.extend(graph.downstream(task));
-            self.open.extend(graph.setup().gated(task));
-            self.open.extend(graph.setup().in_scope_of(task));
+            let below = graph.downstream(task).iter().chain(graph.setup().gated(task));
+            let below = below.chain(graph.setup().in_scope_of(task));
+            self.open.extend(below.map(|&task| (graph.place(task), task)));
         }
     }
 
@@ -103,6 +104,21 @@ impl<'a> Pass<'a> {
         row.end_date = None;
         row.not_before = None;
         self.enter(task, TaskState::Scheduled);
+    }
+
+    /// Has a task looked at.
+    pub(super) fn look_at(&mut self, task: usize) {
+        self.open.insert((self.plan.dag.graph.place(task), task));
+    }
+
+    /// The next task to look at.
+    pub(super) fn next_open(&mut self) -> Option<usize> {
+        self.open.pop_first().map(|(_, task)| task)
+    }
+
+    /// Has no task looked at any more.
+    pub(super) fn forget_open(&mut self) {
+        self.open.clear();
     }
 
     /// Notes that a task's row changed.

@@ -351,3 +351,21 @@ fn an_event_costs_what_depends_on_it() {
     let (_, changes) = b.end("t7", End::Success, 1);
     assert_eq!(named(&changes), [("t7", Success), ("end", Scheduled)]);
 }
+
+/// Both of its upstreams end by one event; in which order they are looked at must not matter.
+#[test]
+fn a_failure_further_up_is_seen_before_a_skip_next_to_it() {
+    let one = |name, ups: &[&str]| with_rule(task(name, ups), TriggerRule::OneSuccess);
+    let tasks = vec![
+        task("failed", &[]),
+        task("skipped", &[]),
+        one("a", &["skipped"]),
+        one("b", &["a", "failed"]),
+    ];
+    let mut b = Bench::new(dag([tasks, vec![task("last", &["skipped", "b"])]].concat()));
+    b.start();
+    b.end("failed", End::FailedNoRetry, 1);
+    b.end("skipped", End::Skipped, 2);
+    assert_eq!(b.state("a"), Skipped);
+    assert_eq!((b.state("b"), b.state("last")), (UpstreamFailed, UpstreamFailed));
+}
