@@ -130,20 +130,25 @@ pub(super) fn outside_strings(body: &[u8], mut see: impl FnMut(usize) -> usize) 
     }
 }
 
-fn restore(mut text: Vec<u8>) -> Vec<u8> {
-    let mut from = 0;
+fn restore(text: Vec<u8>) -> Vec<u8> {
+    let (mut out, mut copied, mut from) = (Vec::new(), 0, 0);
     while let Some(at) = find(&text[from..]).map(|at| from + at) {
         let digits = at + OPEN.len();
         let Some(length) = text[digits..].iter().position(|byte| *byte == b'"') else { break };
+        let end = digits + length;
         from = digits;
-        let whole = is_whole(&text[digits..digits + length]);
-        if whole && text[digits + length..].starts_with(CLOSE) {
-            text.drain(digits + length..digits + length + CLOSE.len());
-            text.drain(at..digits);
-            from = at + length;
+        if is_whole(&text[digits..end]) && text[end..].starts_with(CLOSE) {
+            out.extend_from_slice(&text[copied..at]);
+            out.extend_from_slice(&text[digits..end]);
+            copied = end + CLOSE.len();
+            from = copied;
         }
     }
-    text
+    if copied == 0 {
+        return text;
+    }
+    out.extend_from_slice(&text[copied..]);
+    out
 }
 
 fn find(text: &[u8]) -> Option<usize> {
