@@ -92,9 +92,22 @@ pub fn from_slice(text: &[u8]) -> Result<Value, Error> {
 /// # Errors
 /// As [`to_vec`].
 pub fn to_value(value: &impl Serialize) -> Result<Value, Error> {
-    let text = serde_json::to_vec(value)?;
+    let plain = serde_json::to_value(value);
+    // JSON text inside it (`RawValue`) may have had a number that became a float.
+    if plain.as_ref().is_ok_and(|plain| !has_float(plain)) {
+        return plain;
+    }
     // Nested deeper than the parser goes: no text of others, so no number of others.
-    from_slice(&text).or_else(|_| serde_json::to_value(value))
+    serde_json::to_vec(value).and_then(|text| from_slice(&text)).or(plain)
+}
+
+fn has_float(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(items) => items.iter().any(has_float),
+        Value::Object(members) => members.values().any(has_float),
+        _ => false,
+    }
 }
 
 /// Reads a type out of a value. `i128`, `u128`, floats and `RawValue` take numbers of more than 64 bits;
