@@ -292,17 +292,26 @@ impl Pop {
         for queue in &self.queues {
             script.arg(serde_json::Value::from(queue.as_str()).to_string());
         }
-        type Taken = Vec<(usize, String, String, Vec<u8>)>;
-        let taken: Taken = self.inner.link.run("taking messages", &script).await?;
-        self.slots.take(taken.len());
-        Ok(taken
-            .into_iter()
-            .map(|(queue, key, member, raw)| self.delivery(queue, key, member, raw))
-            .collect())
+        // Per run of messages from one list: queue, list, and by turns lease member and text.
+        type Runs = Vec<(usize, String, Vec<Vec<u8>>)>;
+        let runs: Runs = self.inner.link.run("taking messages", &script).await?;
+        let count = runs.iter().map(|(_, _, taken)| taken.len() / 2).sum();
+        self.slots.take(count);
+        let mut deliveries = Vec::with_capacity(count);
+        for (queue, key, taken) in runs {
+            let queue = self.queues.get(queue.wrapping_sub(1)).map_or("", String::as_str);
+            let key: Arc<str> = key.into();
+            let mut taken = taken.into_iter();
+            while let (Some(member), Some(raw)) = (taken.next(), taken.next()) {
+                deliveries.push(self.delivery(queue, &key, member, raw));
+            }
+        }
+        Ok(deliveries)
     }
 
-    fn delivery(&self, queue: usize, key: String, member: String, raw: Vec<u8>) -> Delivery {
-        let queue = self.queues.get(queue.wrapping_sub(1)).cloned().unwrap_or_default();
+    fn delivery(&self, queue: &str, key: &Arc<str>, member: Vec<u8>, raw: Vec<u8>) -> Delivery {
+        // Plain ASCII: the script takes no other tag.
+        let member = String::from_utf8(member).unwrap_or_default();
         self.inner.held.add(&member);
         let (payload, redelivered) = match envelope::decode(&raw) {
             Ok((message, redelivered)) => (Payload::Message(message), redelivered),
@@ -311,13 +320,13 @@ impl Pop {
         let settle = RedisSettle {
             inner: Arc::clone(&self.inner),
             slots: Arc::clone(&self.slots),
-            queue: queue.clone(),
+            queue: queue.to_owned(),
             member,
-            key,
+            key: Arc::clone(key),
             raw,
             ended: AtomicBool::new(false),
         };
-        Delivery::new(payload, queue, redelivered, Box::new(settle))
+        Delivery::new(payload, queue.to_owned(), redelivered, Box::new(settle))
     }
 }
 
@@ -329,7 +338,7 @@ struct RedisSettle {
     /// Lease member.
     member: String,
     /// List that it was taken from.
-    key: String,
+    key: Arc<str>,
     raw: Vec<u8>,
     ended: AtomicBool,
 }
@@ -355,7 +364,7 @@ impl RedisSettle {
     fn back(&self) -> Op {
         Op::Move(Move {
             how: How::Next,
-            key: self.key.clone(),
+            key: self.key.to_string(),
             text: envelope::mark_redelivered(&self.raw),
             wake: Some(self.inner.keys.wake(&self.queue)),
         })

@@ -4,7 +4,8 @@
 -- ARGV: max, lease (s), name of this pop, number of queues, steps as "0,3,6", order of the queues
 --       ("": all by turns, step after step; "strict": each until it is empty; or numbers of queues
 --       as "1,2,1"), then each queue's name as a JSON string.
--- Reply: flat list of queue number, list key, lease member, stored text.
+-- Reply: per run of messages from one list: number of the queue, key of the list, and by turns lease
+--        member and stored text.
 local unacked, index, leases, unreadable = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local max, lease, pop = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local queues = tonumber(ARGV[4])
@@ -14,11 +15,13 @@ local function list(queue, step) return KEYS[4 + queues * step + queue] end
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local seen = string.format('%.6f', now)
+local now_text = string.format('%.6f', now)
+-- Whole seconds, which sorted sets compare several times as fast; kombu restores by it after an hour.
+local seen = string.format('%.0f', math.ceil(now))
 local expiry = string.format('%.6f', now + lease)
 
 for queue = 1, queues do
-  local due = redis.call('ZRANGEBYSCORE', KEYS[4 + queue], '-inf', seen, 'LIMIT', 0, 100)
+  local due = redis.call('ZRANGEBYSCORE', KEYS[4 + queue], '-inf', now_text, 'LIMIT', 0, 100)
   for _, raw in ipairs(due) do
     local target = 1
     local ok, envelope = pcall(cjson.decode, raw)
@@ -30,38 +33,18 @@ for queue = 1, queues do
   end
 end
 
-local taken, scores, expiries = {}, {}, {}
+-- What is no place for messages is an error while nothing has been taken yet.
+redis.call('HLEN', unacked)
+redis.call('ZCARD', index)
+redis.call('ZCARD', leases)
+redis.call('HLEN', unreadable)
+
+local find, match, sub = string.find, string.match, string.sub
 local count = 0
+local raws, queue_of, key_of = {}, {}, {}
 local function reserve(queue, key, raw)
   count = count + 1
-  local tag
-  if string.sub(raw, 1, 1) == '{' and string.sub(raw, -1) == '}' then
-    -- The last one, in plain ASCII, as every client writes it: a tag is a name here, and `!` begins those
-    -- of our own. A look at the end first spares reading a long message twice.
-    -- Anchored: where there is no tag it would else be looked for anew from each byte.
-    local pattern = '^.*"delivery_tag"%s*:%s*"([^"|!%c\128-\255]+)"'
-    tag = string.match(string.sub(raw, -160), pattern) or string.match(raw, pattern)
-  end
-  if tag then
-    local value = '[' .. raw .. ',"",' .. ARGV[6 + queue] .. ']'
-    if redis.call('HSETNX', unacked, tag, value) == 0 then
-      -- A second copy of a message that is in flight: it needs a place of its own.
-      tag = tag .. '.' .. pop .. '.' .. count
-      redis.call('HSET', unacked, tag, value)
-    end
-    scores[#scores + 1] = seen
-    scores[#scores + 1] = tag
-  else
-    tag = '!' .. pop .. '.' .. count
-    redis.call('HSET', unreadable, tag, #key .. ':' .. key .. raw)
-  end
-  local member = tag .. '|' .. pop .. '.' .. count
-  expiries[#expiries + 1] = expiry
-  expiries[#expiries + 1] = member
-  taken[#taken + 1] = queue
-  taken[#taken + 1] = key
-  taken[#taken + 1] = member
-  taken[#taken + 1] = raw
+  raws[count], queue_of[count], key_of[count] = raw, queue, key
 end
 
 local function take(queue, step)
@@ -134,6 +117,59 @@ else
   for turn in string.gmatch(ARGV[6], '%d+') do turns[#turns + 1] = tonumber(turn) end
   by_turns(turns)
 end
-if #scores > 0 then redis.call('ZADD', index, unpack(scores)) end
-if #expiries > 0 then redis.call('ZADD', leases, unpack(expiries)) end
-return taken
+
+-- In plain ASCII, as every client writes it: a tag is a name here, and `!` begins those of our own.
+local NAME = '"([^"|!%c\128-\255]+)"'
+local LAST = '^.*"delivery_tag"%s*:%s*' .. NAME
+-- The last one in the text. Nearly every text ends with it: a UUID, as we write it and as kombu does. Each
+-- pattern is anchored: where there is no tag it would else be looked for anew from each byte.
+local function tag_of(raw)
+  if not find(raw, '^{') or not find(raw, '^}', -1) then return false end
+  return match(raw, '^"delivery_tag":' .. NAME .. '}}$', -55)
+    or match(raw, '^"delivery_tag": ' .. NAME .. '}}$', -56)
+    or match(sub(raw, -160), LAST)
+    or match(raw, LAST)
+    or false
+end
+
+local tags, asked = {}, {}
+for i = 1, count do
+  tags[i] = tag_of(raws[i])
+  if tags[i] then asked[#asked + 1] = tags[i] end
+end
+local held = #asked > 0 and redis.call('HMGET', unacked, unpack(asked)) or {}
+
+local tails = {}
+for queue = 1, queues do tails[queue] = ',"",' .. ARGV[6 + queue] .. ']' end
+local values, scores, expiries, runs, run = {}, {}, {}, {}, {}
+local owned, known = 0, {}
+for i = 1, count do
+  local tag, raw, key, queue = tags[i], raws[i], key_of[i], queue_of[i]
+  local name = pop .. '.' .. i
+  if tag then
+    owned = owned + 1
+    -- A second copy of a message that is in flight: it needs a place of its own.
+    if held[owned] or known[tag] then tag = tag .. '.' .. name end
+    known[tag] = true
+    values[2 * owned - 1], values[2 * owned] = tag, '[' .. raw .. tails[queue]
+    scores[2 * owned - 1], scores[2 * owned] = seen, tag
+  else
+    tag = '!' .. name
+    redis.call('HSET', unreadable, tag, #key .. ':' .. key .. raw)
+  end
+  local member = tag .. '|' .. name
+  expiries[2 * i - 1], expiries[2 * i] = expiry, member
+  if run[1] ~= queue or run[2] ~= key then
+    run = { queue, key, {} }
+    runs[#runs + 1] = run
+  end
+  local taken = run[3]
+  taken[#taken + 1] = member
+  taken[#taken + 1] = raw
+end
+if owned > 0 then
+  redis.call('HSET', unacked, unpack(values))
+  redis.call('ZADD', index, unpack(scores))
+end
+if count > 0 then redis.call('ZADD', leases, unpack(expiries)) end
+return runs

@@ -24,10 +24,9 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// A foreign meta has token 0; one that cannot be decoded has no say. Tokens are exact up to 2^53.
 /// Reply: per meta 1, or 0 when the fence refused it.
 const PUT: &str = r"
-local reply = {}
-local function refused(key, token)
-  local old = redis.pcall('GET', key)
-  if type(old) ~= 'string' then return false end
+local reply, written = {}, {}
+local stored = redis.call('MGET', unpack(KEYS))
+local function refused(old, token)
   local ok, meta = pcall(cjson.decode, old)
   if not ok or type(meta) ~= 'table' then return false end
   local stored, state = tonumber(meta['tradewind_token']) or 0, meta['status']
@@ -35,13 +34,13 @@ local function refused(key, token)
   return token < stored or (token == stored and ended)
 end
 for i, key in ipairs(KEYS) do
-  local value = ARGV[3 * i - 2]
-  if refused(key, tonumber(ARGV[3 * i - 1])) then
+  local value, old = ARGV[3 * i - 2], written[key] or stored[i]
+  if old and refused(old, tonumber(ARGV[3 * i - 1])) then
     reply[i] = 0
   else
     redis.call('SET', key, value, 'PX', ARGV[3 * i])
     redis.call('PUBLISH', key, value)
-    reply[i] = 1
+    reply[i], written[key] = 1, value
   end
 end
 return reply
