@@ -184,6 +184,13 @@ pub trait Consumer: fmt::Debug + Send {
     /// call of [`Consumer::next_batch`]. For a worker that has no free slot.
     async fn pause(&mut self) -> Result<(), Error>;
 
+    /// Changes the most that is ever reserved and unsettled. Of what is reserved already nothing is given
+    /// back. Drivers that reserve only what is asked for may keep what they were opened with.
+    async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), Error> {
+        let _ = prefetch;
+        Ok(())
+    }
+
     /// Takes from one more queue, which is declared if it is missing. Idempotent.
     async fn add_queue(&mut self, queue: &str) -> Result<(), Error> {
         let _ = queue;

@@ -29,8 +29,11 @@ pub(crate) struct Verified {
 /// Works a batch off; returns when everything in it is started or settled.
 pub(crate) async fn work_off(core: Arc<Core>, batch: Vec<(Delivery, Ticket)>) {
     let (mut workloads, mut tasks, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for (delivery, ticket) in batch {
+    let mut unplaced = Vec::new();
+    for (delivery, mut ticket) in batch {
         match admit(&delivery.payload) {
+            // An attempt takes its time: one for which there is no slot is for others.
+            Ok(Kind::Workload) if !ticket.slot.claim() => unplaced.push(release(&core.fleet, delivery)),
             Ok(Kind::Workload) => workloads.push(open(&core, delivery, ticket)),
             Ok(Kind::Fleet) => tasks.push((delivery, ticket)),
             Err(refusal) => refused.push(bury(&core.fleet, delivery, refusal)),
@@ -42,7 +45,8 @@ pub(crate) async fn work_off(core: Arc<Core>, batch: Vec<(Delivery, Ticket)>) {
             claim_and_start(&core, verified).await;
         }
     };
-    tokio::join!(join_all(refused), granted, fleet::work_off(&core.fleet, tasks));
+    let back = join_all(unplaced.into_iter().rev());
+    tokio::join!(join_all(refused), back, granted, fleet::work_off(&core.fleet, tasks));
 }
 
 async fn open(core: &Core, delivery: Delivery, ticket: Ticket) -> Option<Verified> {

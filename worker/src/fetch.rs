@@ -16,7 +16,7 @@ use crate::fleet::core::{Fleet, Ticket};
 /// Most messages of one batch.
 const BATCH_MAX: usize = 256;
 /// A worker with no free slot for this long gives reserved messages to others.
-const BUSY_BEFORE_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const BUSY_BEFORE_PAUSE: Duration = Duration::from_millis(50);
 const ERROR_DELAY_MIN: Duration = Duration::from_millis(50);
 const ERROR_DELAY_MAX: Duration = Duration::from_secs(2);
 
@@ -52,7 +52,7 @@ pub(crate) async fn fetch(
                 let _late = question.send(consumer.live());
                 continue;
             }
-            next = take(&fleet, consumer.as_mut()) => next,
+            next = take(&fleet, consumer.as_mut(), now.prefetch) => next,
         };
         match next {
             Ok(batch) => {
@@ -106,7 +106,9 @@ async fn steer(
 async fn take(
     fleet: &Fleet,
     consumer: &mut dyn Consumer,
+    slots: u16,
 ) -> Result<Vec<(Delivery, Ticket)>, Error> {
+    consumer.set_prefetch(fleet.prefetch(slots)).await?;
     let mut tickets = Vec::new();
     match timeout(BUSY_BEFORE_PAUSE, fleet.room.one()).await {
         Ok(ticket) => tickets.extend(ticket),
@@ -120,6 +122,8 @@ async fn take(
     {
         tickets.push(ticket);
     }
+    let beyond = fleet.pace.beyond().min(BATCH_MAX - tickets.len());
+    tickets.extend(std::iter::from_fn(|| fleet.room.beyond()).take(beyond));
     let deliveries = consumer.next_batch(tickets.len()).await?;
     // More deliveries than tickets would be a driver's fault; they must not run over the limit.
     debug_assert!(deliveries.len() <= tickets.len());

@@ -183,6 +183,24 @@ impl RabbitConsumer {
         taken
     }
 
+    /// Ends all subscriptions; what came by them stays.
+    async fn unsubscribe_all(&mut self) -> Result<(), Error> {
+        self.finish_opening().await?;
+        let Some(session) = &mut self.session else { return Ok(()) };
+        for (_, tag) in std::mem::take(&mut session.tags) {
+            let cancel = session.channel.basic_cancel(tag, BasicCancelOptions::default());
+            if let Err(error) = self.inner.consuming.limited("unsubscribing", cancel).await {
+                self.forget_session();
+                return Err(error);
+            }
+        }
+        self.drain_streams();
+        if let Some(session) = &mut self.session {
+            session.streams.clear();
+        }
+        Ok(())
+    }
+
     /// Ends the subscription of one queue and gives back what came by it.
     async fn unsubscribe(&mut self, queue: &str) -> Result<(), Error> {
         let Some(session) = &mut self.session else { return Ok(()) };
@@ -249,22 +267,20 @@ impl Consumer for RabbitConsumer {
     }
 
     async fn pause(&mut self) -> Result<(), Error> {
-        self.finish_opening().await?;
-        let Some(session) = &mut self.session else { return Ok(()) };
-        for (_, tag) in std::mem::take(&mut session.tags) {
-            let cancel = session.channel.basic_cancel(tag, BasicCancelOptions::default());
-            if let Err(error) = self.inner.consuming.limited("unsubscribing", cancel).await {
-                self.forget_session();
-                return Err(error);
-            }
-        }
-        self.drain_streams();
-        if let Some(session) = &mut self.session {
-            session.streams.clear();
-        }
+        self.unsubscribe_all().await?;
         for waiting in std::mem::take(&mut self.buffer).into_values() {
             give_back(waiting).await?;
         }
+        Ok(())
+    }
+
+    async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), Error> {
+        if self.closed || self.prefetch == prefetch.max(1) {
+            return Ok(());
+        }
+        // The next call subscribes to all with it.
+        self.unsubscribe_all().await?;
+        self.prefetch = prefetch.max(1);
         Ok(())
     }
 
@@ -347,7 +363,7 @@ async fn subscribe(
         None => {
             inner.declare_consumed(&queues).await?;
             let channel = inner.consuming.channel().await?;
-            let settler = Settler::start(channel.clone(), prefetch);
+            let settler = Settler::start(channel.clone());
             Session { channel, settler, streams: SelectAll::new(), tags: Vec::new() }
         }
     };

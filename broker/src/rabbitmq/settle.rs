@@ -80,9 +80,9 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    pub(super) fn start(channel: Channel, prefetch: u16) -> Self {
-        // One call per delivery, so at most as many as may be outstanding.
-        let (calls, waiting) = mpsc::channel(usize::from(prefetch).max(1) + BATCH_MAX);
+    pub(super) fn start(channel: Channel) -> Self {
+        // One call per delivery, so at most as many as may ever be outstanding.
+        let (calls, waiting) = mpsc::channel(usize::from(u16::MAX) + BATCH_MAX);
         let tags = Shared::default();
         tokio::spawn(run(channel.clone(), Arc::clone(&tags), waiting));
         Self { calls, tags, channel }

@@ -2,29 +2,27 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tracing::debug;
-use tradewind_proto::Timestamp;
 use uuid::Uuid;
 
-use super::settle::{How, Move, Op};
-use super::{Inner, envelope};
-use crate::limits::dead_letter_queue;
+use super::Inner;
+use super::pop::{Pop, Popped, Turns};
 use crate::order::{Chooser, QueueOrder};
 use crate::slots::Slots;
-use crate::{Consumer, Delivery, Error, Payload, Settle};
+use crate::{Consumer, Delivery, Error};
 
 /// Most messages of one script call.
 const POP_MAX: usize = 256;
 /// A batch of this size that came full says that the queue is deep: the next one is asked for while it
-/// is worked on. Smaller ones are not, so that a worker with few free slots keeps nothing from others.
+/// is read and worked on. Smaller ones are not, so that a worker with few free slots keeps nothing from others.
 const AHEAD_MIN: usize = 32;
+/// Nor is it where full batches come further apart: tasks that take their time would keep it waiting.
+const AHEAD_WITHIN: Duration = Duration::from_millis(50);
 /// First pause of an idle consumer; doubles up to the option `poll_max_ms`.
 const POLL_MIN: Duration = Duration::from_millis(1);
 /// A call that takes longer says that nobody answers.
@@ -33,7 +31,15 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// A script call that survives the cancellation of whoever waits for it.
-type Fetch = JoinHandle<Result<Vec<Delivery>, Error>>;
+type Fetch = JoinHandle<Result<Popped, Error>>;
+
+/// What follows a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// The next one, if there is reason for it.
+    GoOn,
+    Stop,
+}
 
 #[derive(Debug)]
 pub(super) struct RedisConsumer {
@@ -48,6 +54,10 @@ pub(super) struct RedisConsumer {
     /// When the call under way began.
     asked: Instant,
     buffer: VecDeque<Delivery>,
+    /// When the last full batch came.
+    full: Option<Instant>,
+    /// As many as the last caller had room for.
+    wanted: usize,
     poll: Duration,
     retry: Duration,
     /// The last call failed.
@@ -76,6 +86,8 @@ impl RedisConsumer {
             fetch: None,
             asked: Instant::now(),
             buffer: VecDeque::new(),
+            full: None,
+            wanted: 1,
             poll: POLL_MIN,
             retry: Duration::ZERO,
             failed: false,
@@ -108,36 +120,43 @@ impl RedisConsumer {
         self.fetch = Some(tokio::spawn(pop.run()));
     }
 
-    /// Waits for the call under way. Cancel-safe: the handle stays until its result is in `buffer`.
-    async fn finish_fetch(&mut self) -> Result<usize, Error> {
+    /// Waits for the call under way, and reads what it brought into `buffer`. Cancel-safe: until then the
+    /// handle stays.
+    async fn finish_fetch(&mut self, then: Then) -> Result<usize, Error> {
         let Some(fetch) = &mut self.fetch else { return Ok(0) };
         let result = fetch.await;
         self.fetch = None;
-        let deliveries = result.map_err(|_| Error::Closed)??;
-        let count = deliveries.len();
+        let popped = result.map_err(|_| Error::Closed)??;
+        let count = popped.len();
         if self.chooser.order() == QueueOrder::Weighted {
             self.chooser.advance(count);
         }
-        self.buffer.extend(deliveries);
+        if then == Then::GoOn && popped.is_full() {
+            self.go_on(count);
+        }
+        self.buffer.extend(popped.deliveries());
         Ok(count)
     }
 
-    fn handed_over(&mut self, max: usize) -> Vec<Delivery> {
-        let count = max.max(1).min(self.buffer.len());
-        let batch: Vec<Delivery> = self.buffer.drain(..count).collect();
-        // What is in hand or under way already comes first: another call would lose the one before it.
-        let is_all = self.buffer.is_empty() && self.fetch.is_none();
-        let ahead = max.min(self.slots.free()).min(POP_MAX);
-        if is_all && count >= AHEAD_MIN && count == max.min(POP_MAX) && ahead >= AHEAD_MIN {
+    /// Asks for the next batch, before a full one is read, if work goes fast.
+    fn go_on(&mut self, count: usize) {
+        let last = self.full.replace(Instant::now());
+        let is_fast = last.is_some_and(|last| last.elapsed() < AHEAD_WITHIN);
+        let ahead = self.wanted.min(self.slots.free());
+        if is_fast && count >= AHEAD_MIN && ahead >= AHEAD_MIN {
             self.start_fetch(ahead);
         }
-        batch
+    }
+
+    fn handed_over(&mut self, max: usize) -> Vec<Delivery> {
+        self.buffer.drain(..max.max(1).min(self.buffer.len())).collect()
     }
 }
 
 #[async_trait]
 impl Consumer for RedisConsumer {
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+        self.wanted = max.max(1);
         loop {
             if self.closed || self.inner.stop.is_cancelled() {
                 return Err(Error::Closed);
@@ -157,9 +176,9 @@ impl Consumer for RedisConsumer {
                     tokio::time::sleep(pause).await;
                 }
                 let free = self.slots.wait().await;
-                self.start_fetch(max.max(1).min(free));
+                self.start_fetch(self.wanted.min(free));
             }
-            let fetched = self.finish_fetch().await;
+            let fetched = self.finish_fetch(Then::GoOn).await;
             self.failed = fetched.is_err();
             match fetched {
                 Ok(0) => {
@@ -183,7 +202,7 @@ impl Consumer for RedisConsumer {
     }
 
     async fn pause(&mut self) -> Result<(), Error> {
-        let fetched = self.finish_fetch().await;
+        let fetched = self.finish_fetch(Then::Stop).await;
         // Backwards: the first one is to be the next one again.
         while let Some(mut delivery) = self.buffer.pop_back() {
             delivery.release().await?;
@@ -205,7 +224,7 @@ impl Consumer for RedisConsumer {
     async fn cancel_queue(&mut self, queue: &str) -> Result<(), Error> {
         self.queues.retain(|known| known != queue);
         self.chooser.set_queues(&self.queues);
-        let fetched = self.finish_fetch().await;
+        let fetched = self.finish_fetch(Then::Stop).await;
         let (mut back, kept): (VecDeque<_>, VecDeque<_>) =
             self.buffer.drain(..).partition(|delivery| delivery.queue == queue);
         self.buffer = kept;
@@ -236,183 +255,5 @@ impl Drop for RedisConsumer {
     fn drop(&mut self) {
         // Each dropped delivery goes back by itself; backwards, to keep their order.
         while self.buffer.pop_back().is_some() {}
-    }
-}
-
-/// Whose turn it is within one call.
-enum Turns {
-    /// Messages of high priority first, whatever their queue; queues by turns.
-    Priorities,
-    /// Each queue until it is empty.
-    Strict,
-    /// Queues in this order, over and over.
-    These(Vec<usize>),
-}
-
-impl Turns {
-    /// As the script reads it; it counts queues from 1.
-    fn text(&self) -> String {
-        match self {
-            Self::Priorities => String::new(),
-            Self::Strict => "strict".to_owned(),
-            Self::These(turns) => {
-                let turns: Vec<String> = turns.iter().map(|turn| (turn + 1).to_string()).collect();
-                turns.join(",")
-            }
-        }
-    }
-}
-
-/// One call of the pop script.
-struct Pop {
-    inner: Arc<Inner>,
-    slots: Arc<Slots>,
-    queues: Vec<String>,
-    turns: Turns,
-    name: String,
-    max: usize,
-}
-
-impl Pop {
-    async fn run(self) -> Result<Vec<Delivery>, Error> {
-        let keys = &self.inner.keys;
-        let mut script = self.inner.scripts.pop.prepare_invoke();
-        script.key(&keys.reserved()[..]);
-        for queue in &self.queues {
-            script.key(keys.delayed(queue));
-        }
-        for step in keys.steps() {
-            for queue in &self.queues {
-                script.key(keys.list(queue, *step));
-            }
-        }
-        let steps: Vec<String> = keys.steps().iter().map(u8::to_string).collect();
-        script.arg(self.max).arg(self.inner.lease.as_secs_f64()).arg(&self.name);
-        script.arg(self.queues.len()).arg(steps.join(",")).arg(self.turns.text());
-        for queue in &self.queues {
-            script.arg(serde_json::Value::from(queue.as_str()).to_string());
-        }
-        // Per run of messages from one list: queue, list, and by turns lease member and text.
-        type Runs = Vec<(usize, String, Vec<Vec<u8>>)>;
-        let runs: Runs = self.inner.link.run("taking messages", &script).await?;
-        let count = runs.iter().map(|(_, _, taken)| taken.len() / 2).sum();
-        self.slots.take(count);
-        let mut deliveries = Vec::with_capacity(count);
-        for (queue, key, taken) in runs {
-            let queue = self.queues.get(queue.wrapping_sub(1)).map_or("", String::as_str);
-            let key: Arc<str> = key.into();
-            let mut taken = taken.into_iter();
-            while let (Some(member), Some(raw)) = (taken.next(), taken.next()) {
-                deliveries.push(self.delivery(queue, &key, member, raw));
-            }
-        }
-        Ok(deliveries)
-    }
-
-    fn delivery(&self, queue: &str, key: &Arc<str>, member: Vec<u8>, raw: Vec<u8>) -> Delivery {
-        // Plain ASCII: the script takes no other tag.
-        let member = String::from_utf8(member).unwrap_or_default();
-        self.inner.held.add(&member);
-        let (payload, redelivered) = match envelope::decode(&raw) {
-            Ok((message, redelivered)) => (Payload::Message(message), redelivered),
-            Err(reason) => (Payload::Malformed { reason, raw: raw.clone() }, false),
-        };
-        let settle = RedisSettle {
-            inner: Arc::clone(&self.inner),
-            slots: Arc::clone(&self.slots),
-            queue: queue.to_owned(),
-            member,
-            key: Arc::clone(key),
-            raw,
-            ended: AtomicBool::new(false),
-        };
-        Delivery::new(payload, queue.to_owned(), redelivered, Box::new(settle))
-    }
-}
-
-#[derive(Debug)]
-struct RedisSettle {
-    inner: Arc<Inner>,
-    slots: Arc<Slots>,
-    queue: String,
-    /// Lease member.
-    member: String,
-    /// List that it was taken from.
-    key: Arc<str>,
-    raw: Vec<u8>,
-    ended: AtomicBool,
-}
-
-impl RedisSettle {
-    /// True once: the caller ends the reservation on the server.
-    fn end(&self) -> bool {
-        let first = !self.ended.swap(true, Ordering::AcqRel);
-        if first {
-            self.inner.held.remove(&self.member);
-            self.slots.give_back();
-        }
-        first
-    }
-
-    async fn settle(&self, op: Op) -> Result<(), Error> {
-        if !self.end() {
-            return Err(Error::AlreadySettled);
-        }
-        self.inner.settler.settle(self.member.clone(), op).await
-    }
-
-    fn back(&self) -> Op {
-        Op::Move(Move {
-            how: How::Next,
-            key: self.key.to_string(),
-            text: envelope::mark_redelivered(&self.raw),
-            wake: Some(self.inner.keys.wake(&self.queue)),
-        })
-    }
-}
-
-#[async_trait]
-impl Settle for RedisSettle {
-    async fn ack(&self) -> Result<(), Error> {
-        self.settle(Op::Ack).await
-    }
-
-    async fn release(&self) -> Result<(), Error> {
-        self.settle(self.back()).await
-    }
-
-    async fn requeue_at(&self, at: Timestamp) -> Result<(), Error> {
-        // Microseconds since 1970 stay exact in a double until the year 2255.
-        let due = Duration::from_micros(u64::try_from(at.as_microsecond()).unwrap_or(0));
-        self.settle(Op::Move(Move {
-            how: How::At(due.as_secs_f64()),
-            key: self.inner.keys.delayed(&self.queue),
-            text: envelope::mark_redelivered(&self.raw),
-            wake: None,
-        }))
-        .await
-    }
-
-    async fn dead_letter(&self, reason: &str) -> Result<(), Error> {
-        let target = dead_letter_queue(&self.queue);
-        let now = self.inner.clock.now();
-        let (text, priority) = envelope::dead_letter(&self.raw, &self.queue, &target, reason, now);
-        let key = self.inner.keys.list_for(&target, priority);
-        let wake = Some(self.inner.keys.wake(&target));
-        self.settle(Op::Move(Move { how: How::Last, key, text, wake })).await
-    }
-
-    async fn extend(&self) -> Result<(), Error> {
-        let held = self.inner.leases().renew(std::slice::from_ref(&self.member)).await?;
-        if held == [1] { Ok(()) } else { Err(Error::Stale) }
-    }
-}
-
-impl Drop for RedisSettle {
-    fn drop(&mut self) {
-        if self.end() {
-            debug!(queue = self.queue, "a delivery was dropped unsettled and goes back");
-            self.inner.settler.settle_later(self.member.clone(), self.back());
-        }
     }
 }

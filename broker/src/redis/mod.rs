@@ -7,11 +7,13 @@
 
 mod canary;
 mod consumer;
+mod delivery;
 pub(crate) mod envelope;
 mod graves;
 mod keys;
 mod lease;
 pub(crate) mod link;
+mod pop;
 mod routes;
 mod settle;
 mod wake;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use tradewind_broker::{Delivery, Payload};
@@ -12,6 +11,7 @@ use tradewind_proto::Timestamp;
 use tradewind_proto::celery::{Request, state};
 use tradewind_proto::limits::{MESSAGE_BODY_BYTES_MAX, NAME_CHARS_MAX};
 
+use super::begin::Beginning;
 use super::builtin::not_registered;
 use super::core::{Fleet, Tally, Ticket};
 use super::decide::{Again, Ending, Verdict, again, before, evidence, lost_worker};
@@ -84,20 +84,19 @@ pub(crate) async fn work_off(fleet: &Arc<Fleet>, batch: Vec<(Delivery, Ticket)>)
     }
     fleet.gauge();
     let revoked = revoked(fleet, &items).await;
-    let mut ended = Vec::new();
+    let mut beginning = Beginning::new(fleet, items.len());
+    let mut unrun_ones = Vec::new();
     let mut postponed = Vec::new();
     for (item, revoked) in items.into_iter().zip(revoked) {
         match before(&item.seen.request, revoked, now) {
-            Verdict::Go if is_plain(fleet, &item) => start(fleet, item, &mut ended),
-            Verdict::Go => {
-                let fleet_ = Arc::clone(fleet);
-                fleet.work.spawn(async move { one(&fleet_, item).await });
-            }
-            Verdict::Revoked => ended.push(unrun(item, revoked_as("revoked"))),
-            Verdict::Expired => ended.push(unrun(item, revoked_as("expired"))),
+            Verdict::Go => beginning.start(item),
+            Verdict::Revoked => unrun_ones.push(unrun(item, revoked_as("revoked"))),
+            Verdict::Expired => unrun_ones.push(unrun(item, revoked_as("expired"))),
             Verdict::Postponed(at) => postponed.push(postpone(fleet, item, at)),
         }
     }
+    let mut ended = beginning.end();
+    ended.append(&mut unrun_ones);
     let buried = join_all(refused);
     tokio::join!(buried, join_all(postponed), settle_all(fleet, ended));
 }
@@ -128,27 +127,8 @@ fn item(
     Some(Item { delivery, seen, serial, task, ticket, places, counted: false, suspect: None })
 }
 
-/// Whether it can start without asking anybody.
-fn is_plain(fleet: &Fleet, item: &Item) -> bool {
-    let options = item.task.options();
-    let rated = options.rate_limit.is_some() || fleet.state.is_rated(&item.seen.request.task);
-    !item.seen.redelivered && options.acks_late && !options.is_limited() && !rated
-}
-
-/// Starts a handler; one that ends at once is reported with its batch.
-fn start(fleet: &Arc<Fleet>, item: Item, ended: &mut Vec<Ran>) {
-    let mut running = Box::pin(run(Arc::clone(fleet), item));
-    match running.as_mut().now_or_never() {
-        Some(ran) => ended.push(ran),
-        None => {
-            let fleet_ = Arc::clone(fleet);
-            fleet.work.spawn(async move { settle(&fleet_, running.await).await });
-        }
-    }
-}
-
 /// One that needs a look at more than itself.
-async fn one(fleet: &Arc<Fleet>, mut item: Item) {
+pub(super) async fn one(fleet: &Arc<Fleet>, mut item: Item) {
     if item.seen.redelivered {
         match redelivered(fleet, &mut item).await {
             Ok(Again::Run | Again::Bury(_)) => {}

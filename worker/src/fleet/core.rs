@@ -13,6 +13,7 @@ use tradewind_broker::{Broker, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds};
 
 use super::context::Services;
+use super::pace::Pace;
 use super::pool::{PLACES_PER_SLOT, Place, Pool, Slot};
 use super::registry::Tasks;
 use super::state::FleetState;
@@ -58,6 +59,7 @@ pub(crate) struct Fleet {
     pub(crate) settings: Settings,
     pub(crate) services: Arc<Services>,
     pub(crate) room: Room,
+    pub(crate) pace: Pace,
     pub(crate) tally: Arc<Tally>,
     /// One at a time of those that may be poison.
     pub(crate) suspects: Arc<Semaphore>,
@@ -96,6 +98,7 @@ impl Fleet {
             ids: parts.ids,
             metrics: parts.metrics,
             room: Room::new(Arc::clone(parts.state.pool())),
+            pace: Pace::default(),
             state: parts.state,
             settings: parts.settings,
             tally: Arc::default(),
@@ -108,10 +111,11 @@ impl Fleet {
 }
 
 impl Fleet {
-    /// Most messages reserved and not settled, for so many slots. Where nothing is taken ahead, tasks whose
-    /// outcome is on its way need not keep the next ones from being taken.
+    /// Most messages reserved and not settled, for so many slots. Tasks whose outcome is on its way need not
+    /// keep the next ones from being taken, where nothing is taken ahead or tasks end at once.
     pub(crate) fn prefetch(&self, slots: u16) -> u16 {
-        match self.broker.capabilities().takes_ahead {
+        let is_quick = self.pace.beyond() >= usize::from(slots);
+        match self.broker.capabilities().takes_ahead && !is_quick {
             true => slots,
             false => slots.saturating_mul(PLACES_PER_SLOT),
         }
@@ -149,7 +153,7 @@ pub(crate) struct Room {
 /// The right to take one message.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    /// Given back when the process or handler has ended.
+    /// Given back when the process or handler has ended. One beyond the slots has none yet.
     pub(crate) slot: Slot,
     /// Given back when the outcome is sent.
     pub(crate) unsent: Place,
@@ -165,6 +169,12 @@ impl Room {
         let unsent = self.pool.place().await?;
         let slot = self.pool.one().await?;
         Some(Ticket { slot, unsent })
+    }
+
+    /// A ticket beyond the slots, if there is a place.
+    pub(crate) fn beyond(&self) -> Option<Ticket> {
+        let unsent = self.pool.another_place()?;
+        Some(Ticket { slot: self.pool.later(), unsent })
     }
 
     /// One more ticket, if there is one now.

@@ -5,6 +5,7 @@
 
 mod args;
 pub(crate) mod batch;
+mod begin;
 mod builtin;
 mod context;
 pub(crate) mod core;
@@ -14,6 +15,7 @@ mod follow;
 mod gather;
 mod limits;
 mod options;
+pub(crate) mod pace;
 mod places;
 pub(crate) mod pool;
 mod publish;

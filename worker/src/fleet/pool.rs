@@ -80,15 +80,49 @@ impl Pool {
         Some(Place { _permit: self.places.another()? })
     }
 
+    /// No slot yet: one that is to be had later.
+    pub(crate) fn later(self: &Arc<Self>) -> Slot {
+        Slot { pool: Arc::clone(self), permit: None, occupied: false }
+    }
+
     fn slot(self: &Arc<Self>, permit: Permit) -> Slot {
         Slot { pool: Arc::clone(self), permit: Some(permit), occupied: false }
     }
 }
 
 impl Slot {
+    /// Whether it is there, and was not given back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.permit.is_some()
+    }
+
+    /// Takes a free one for a message that has come, if there is one.
+    pub(crate) fn claim(&mut self) -> bool {
+        if self.permit.is_none() {
+            self.permit = self.pool.slots.another();
+        }
+        self.occupy();
+        self.is_held()
+    }
+
+    /// Waits for one, for a message that has come. Cancel-safe.
+    pub(crate) async fn wait(&mut self) {
+        if self.permit.is_none() {
+            self.permit = self.pool.slots.one().await;
+        }
+        self.occupy();
+    }
+
+    /// Takes it out, for the next message.
+    pub(crate) fn pass_on(&mut self) -> Self {
+        let pool = Arc::clone(&self.pool);
+        let occupied = std::mem::take(&mut self.occupied);
+        Self { pool, permit: self.permit.take(), occupied }
+    }
+
     /// A message has come for it.
     pub(crate) fn occupy(&mut self) {
-        if !std::mem::replace(&mut self.occupied, true) {
+        if self.is_held() && !std::mem::replace(&mut self.occupied, true) {
             self.pool.busy.fetch_add(1, Ordering::Relaxed);
         }
     }

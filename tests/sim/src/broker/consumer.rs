@@ -60,6 +60,10 @@ impl Consumer for FaultyConsumer {
         self.inner.pause().await
     }
 
+    async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), Error> {
+        self.inner.set_prefetch(prefetch).await
+    }
+
     async fn add_queue(&mut self, queue: &str) -> Result<(), Error> {
         self.inner.add_queue(queue).await?;
         self.queues = self.inner.queues();

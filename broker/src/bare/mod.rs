@@ -1,0 +1,65 @@
+//! Bare client loops: what the server and its client library can do with nothing of ours around them.
+//! The baseline that `tradewind bench` prints beside our own figure; never used to run tasks.
+
+mod rabbitmq;
+mod redis;
+
+use std::time::{Duration, Instant};
+
+use crate::Error;
+
+/// Messages per round trip.
+const BATCH: usize = 64;
+/// Size of a message body, bytes.
+const BODY_BYTES: usize = 300;
+
+/// How long the loops took.
+#[derive(Debug, Clone, Copy)]
+pub struct Loops {
+    /// Publishing, confirmed in batches of 64.
+    pub publish: Duration,
+    /// Taking and acking in batches of 64, from a queue that is full already.
+    pub drain: Duration,
+    /// Publishing, taking and acking at once, over two connections: a message's whole way.
+    pub through: Duration,
+}
+
+/// Publishes `count` messages to a queue of its own, then takes and acks them; does both once more at the
+/// same time; removes the queue.
+///
+/// # Errors
+/// [`Error::Config`] for a broker without a server; else the client's.
+pub async fn run(url: &str, queue: &str, count: usize) -> Result<Loops, Error> {
+    match url.split("://").next() {
+        Some("redis" | "rediss") => {
+            let queue = redis::Queue::open(url, queue)?;
+            let publish = timed(queue.fill(count)).await?;
+            let drain = timed(queue.take(count)).await?;
+            let through = timed(both(queue.fill(count), queue.take(count))).await?;
+            queue.remove().await?;
+            Ok(Loops { publish, drain, through })
+        }
+        Some("amqp" | "amqps" | "pyamqp") => {
+            let queue = rabbitmq::Queue::declare(url, queue).await?;
+            let publish = timed(queue.fill(count)).await?;
+            let drain = timed(queue.take(count)).await?;
+            let through = timed(both(queue.fill(count), queue.take(count))).await?;
+            queue.remove().await?;
+            Ok(Loops { publish, drain, through })
+        }
+        _ => Err(Error::Config("an in-process broker has no bare client".to_owned())),
+    }
+}
+
+async fn timed(work: impl Future<Output = Result<(), Error>>) -> Result<Duration, Error> {
+    let begin = Instant::now();
+    work.await?;
+    Ok(begin.elapsed())
+}
+
+async fn both(
+    fill: impl Future<Output = Result<(), Error>>,
+    take: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    futures::future::try_join(fill, take).await.map(|_| ())
+}
