@@ -53,6 +53,7 @@ pub(super) struct RedisConsumer {
     fetch: Option<Fetch>,
     /// When the call under way began.
     asked: Instant,
+    unread: Option<Popped>,
     buffer: VecDeque<Delivery>,
     /// When the last full batch came.
     full: Option<Instant>,
@@ -85,6 +86,7 @@ impl RedisConsumer {
             pops: 0,
             fetch: None,
             asked: Instant::now(),
+            unread: None,
             buffer: VecDeque::new(),
             full: None,
             wanted: 1,
@@ -120,32 +122,54 @@ impl RedisConsumer {
         self.fetch = Some(tokio::spawn(pop.run()));
     }
 
-    /// Waits for the call under way, and reads what it brought into `buffer`. Cancel-safe: until then the
-    /// handle stays.
+    /// Waits for the call under way, and reads what it brought into `buffer`. Cancel-safe: what is not in
+    /// there yet is kept.
     async fn finish_fetch(&mut self, then: Then) -> Result<usize, Error> {
-        let Some(fetch) = &mut self.fetch else { return Ok(0) };
-        let result = fetch.await;
-        self.fetch = None;
-        let popped = result.map_err(|_| Error::Closed)??;
+        if let Some(fetch) = &mut self.fetch
+            && self.unread.is_none()
+        {
+            let result = fetch.await;
+            self.fetch = None;
+            let popped = result.map_err(|_| Error::Closed)??;
+            if self.chooser.order() == QueueOrder::Weighted {
+                self.chooser.advance(popped.len());
+            }
+            let is_full = popped.is_full();
+            self.unread = Some(popped);
+            if then == Then::GoOn && is_full && self.go_on() {
+                // The call goes out before this thread is busy with reading.
+                tokio::task::yield_now().await;
+            }
+        }
+        let Some(popped) = self.unread.take() else { return Ok(0) };
         let count = popped.len();
-        if self.chooser.order() == QueueOrder::Weighted {
-            self.chooser.advance(count);
-        }
-        if then == Then::GoOn && popped.is_full() {
-            self.go_on(count);
-        }
         self.buffer.extend(popped.deliveries());
         Ok(count)
     }
 
-    /// Asks for the next batch, before a full one is read, if work goes fast.
-    fn go_on(&mut self, count: usize) {
+    /// Waits for all that is under way, and asks for no more.
+    async fn finish_all(&mut self) -> Result<(), Error> {
+        let mut result = Ok(());
+        while !self.idle() {
+            result = self.finish_fetch(Then::Stop).await.map(|_| ()).and(result);
+        }
+        result
+    }
+
+    /// Asks for the next batch if work goes fast, and says so.
+    fn go_on(&mut self) -> bool {
         let last = self.full.replace(Instant::now());
         let is_fast = last.is_some_and(|last| last.elapsed() < AHEAD_WITHIN);
         let ahead = self.wanted.min(self.slots.free());
-        if is_fast && count >= AHEAD_MIN && ahead >= AHEAD_MIN {
+        let goes_on = is_fast && ahead >= AHEAD_MIN;
+        if goes_on {
             self.start_fetch(ahead);
         }
+        goes_on
+    }
+
+    fn idle(&self) -> bool {
+        self.fetch.is_none() && self.unread.is_none()
     }
 
     fn handed_over(&mut self, max: usize) -> Vec<Delivery> {
@@ -164,12 +188,12 @@ impl Consumer for RedisConsumer {
             if !self.buffer.is_empty() {
                 return Ok(self.handed_over(max));
             }
-            if self.queues.is_empty() && self.fetch.is_none() {
+            if self.queues.is_empty() && self.idle() {
                 // Until a queue is added, for which this wait is cut off.
                 self.inner.stop.cancelled().await;
                 continue;
             }
-            if self.fetch.is_none() {
+            if self.idle() {
                 let pause = std::mem::take(&mut self.retry);
                 if !pause.is_zero() {
                     // Even a sleep of zero lasts until the timer's next millisecond.
@@ -202,12 +226,12 @@ impl Consumer for RedisConsumer {
     }
 
     async fn pause(&mut self) -> Result<(), Error> {
-        let fetched = self.finish_fetch(Then::Stop).await;
+        let fetched = self.finish_all().await;
         // Backwards: the first one is to be the next one again.
         while let Some(mut delivery) = self.buffer.pop_back() {
             delivery.release().await?;
         }
-        fetched.map(|_| ())
+        fetched
     }
 
     async fn add_queue(&mut self, queue: &str) -> Result<(), Error> {
@@ -224,14 +248,14 @@ impl Consumer for RedisConsumer {
     async fn cancel_queue(&mut self, queue: &str) -> Result<(), Error> {
         self.queues.retain(|known| known != queue);
         self.chooser.set_queues(&self.queues);
-        let fetched = self.finish_fetch(Then::Stop).await;
+        let fetched = self.finish_all().await;
         let (mut back, kept): (VecDeque<_>, VecDeque<_>) =
             self.buffer.drain(..).partition(|delivery| delivery.queue == queue);
         self.buffer = kept;
         while let Some(mut delivery) = back.pop_back() {
             delivery.release().await?;
         }
-        fetched.map(|_| ())
+        fetched
     }
 
     fn live(&self) -> bool {
@@ -254,6 +278,7 @@ impl Consumer for RedisConsumer {
 impl Drop for RedisConsumer {
     fn drop(&mut self) {
         // Each dropped delivery goes back by itself; backwards, to keep their order.
+        self.unread = None;
         while self.buffer.pop_back().is_some() {}
     }
 }
