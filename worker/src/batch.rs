@@ -33,7 +33,9 @@ pub(crate) async fn work_off(core: Arc<Core>, batch: Vec<(Delivery, Ticket)>) {
     for (delivery, mut ticket) in batch {
         match admit(&delivery.payload) {
             // An attempt takes its time: one for which there is no slot is for others.
-            Ok(Kind::Workload) if !ticket.slot.claim() => unplaced.push(release(&core.fleet, delivery)),
+            Ok(Kind::Workload) if !ticket.slot.claim() => {
+                unplaced.push(release(&core.fleet, delivery))
+            }
             Ok(Kind::Workload) => workloads.push(open(&core, delivery, ticket)),
             Ok(Kind::Fleet) => tasks.push((delivery, ticket)),
             Err(refusal) => refused.push(bury(&core.fleet, delivery, refusal)),

@@ -73,7 +73,9 @@ impl RedisConsumer {
             inner.wakes.add(inner.keys.wake(queue), &bell);
         }
         let slots = Arc::new(Slots::new(prefetch));
-        let name = Uuid::new_v4().simple().to_string();
+        // Longer than 64 bytes: Redis then keeps even small sorted sets of such names as skip lists, and not as
+        // listpacks, in which adding a batch takes several times as long.
+        let name = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let mut chooser = inner.order.clone();
         chooser.set_queues(&queues);
         Self {

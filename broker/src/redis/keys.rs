@@ -44,8 +44,9 @@ impl Keys {
     }
 
     /// Keys that every settling script takes first: `unacked`, `unacked_index` (kombu's), then our
-    /// leases (member = tag and pop number, score = expiry in seconds) and the raw bytes of what is
-    /// no envelope (kept out of `unacked`, where Python would trip over them).
+    /// leases (score = expiry in milliseconds) and the raw bytes of what is no envelope (kept out of `unacked`,
+    /// where Python would trip over them). All name a message by the call that took it and a number: one
+    /// name per reservation, where kombu has the delivery tag of the message.
     pub(super) fn reserved(&self) -> [String; 4] {
         ["unacked", "unacked_index", "tradewind:leases", "tradewind:unreadable"]
             .map(|name| format!("{}{name}", self.prefix))

@@ -12,11 +12,10 @@ for i, member in ipairs(members) do
   seen[member] = true
   if reply[i] == 1 then
     held[#held + 1] = member
-    local tag = string.match(member, '^(.*)|[^|]*$')
-    if string.sub(tag, 1, 1) == '!' then
-      strange[#strange + 1] = tag
+    if string.byte(member) == 33 then
+      strange[#strange + 1] = member
     else
-      owned[#owned + 1] = tag
+      owned[#owned + 1] = member
     end
   end
 end

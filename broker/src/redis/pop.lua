@@ -18,7 +18,7 @@ local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local now_text = string.format('%.6f', now)
 -- Whole seconds, which sorted sets compare several times as fast; kombu restores by it after an hour.
 local seen = string.format('%.0f', math.ceil(now))
-local expiry = string.format('%.6f', now + lease)
+local expiry = string.format('%.0f', 1000 * (now + lease))
 
 for queue = 1, queues do
   local due = redis.call('ZRANGEBYSCORE', KEYS[4 + queue], '-inf', now_text, 'LIMIT', 0, 100)
@@ -39,7 +39,7 @@ redis.call('ZCARD', index)
 redis.call('ZCARD', leases)
 redis.call('HLEN', unreadable)
 
-local find, match, sub = string.find, string.match, string.sub
+local byte, find = string.byte, string.find
 local count = 0
 local raws, queue_of, key_of = {}, {}, {}
 local function reserve(queue, key, raw)
@@ -118,46 +118,29 @@ else
   by_turns(turns)
 end
 
--- In plain ASCII, as every client writes it: a tag is a name here, and `!` begins those of our own.
-local NAME = '"([^"|!%c\128-\255]+)"'
-local LAST = '^.*"delivery_tag"%s*:%s*' .. NAME
--- The last one in the text. Nearly every text ends with it: a UUID, as we write it and as kombu does. Each
--- pattern is anchored: where there is no tag it would else be looked for anew from each byte.
-local function tag_of(raw)
-  if not find(raw, '^{') or not find(raw, '^}', -1) then return false end
-  return match(raw, '^"delivery_tag":' .. NAME .. '}}$', -55)
-    or match(raw, '^"delivery_tag": ' .. NAME .. '}}$', -56)
-    or match(sub(raw, -160), LAST)
-    or match(raw, LAST)
-    or false
+-- Whether Python could restore it. Every client writes the tag last.
+local TAG = '"delivery_tag"'
+local function is_envelope(raw)
+  return byte(raw) == 123 and byte(raw, -1) == 125
+    and (find(raw, TAG, -160, true) or find(raw, TAG, 1, true))
 end
-
-local tags, asked = {}, {}
-for i = 1, count do
-  tags[i] = tag_of(raws[i])
-  if tags[i] then asked[#asked + 1] = tags[i] end
-end
-local held = #asked > 0 and redis.call('HMGET', unacked, unpack(asked)) or {}
 
 local tails = {}
 for queue = 1, queues do tails[queue] = ',"",' .. ARGV[6 + queue] .. ']' end
 local values, scores, expiries, runs, run = {}, {}, {}, {}, {}
-local owned, known = 0, {}
+local owned = 0
 for i = 1, count do
-  local tag, raw, key, queue = tags[i], raws[i], key_of[i], queue_of[i]
-  local name = pop .. '.' .. i
-  if tag then
+  local raw, key, queue = raws[i], key_of[i], queue_of[i]
+  -- A place of its own, even beside another copy of the same message.
+  local member = i .. '.' .. pop
+  if is_envelope(raw) then
     owned = owned + 1
-    -- A second copy of a message that is in flight: it needs a place of its own.
-    if held[owned] or known[tag] then tag = tag .. '.' .. name end
-    known[tag] = true
-    values[2 * owned - 1], values[2 * owned] = tag, '[' .. raw .. tails[queue]
-    scores[2 * owned - 1], scores[2 * owned] = seen, tag
+    values[2 * owned - 1], values[2 * owned] = member, '[' .. raw .. tails[queue]
+    scores[2 * owned - 1], scores[2 * owned] = seen, member
   else
-    tag = '!' .. name
-    redis.call('HSET', unreadable, tag, #key .. ':' .. key .. raw)
+    member = '!' .. member
+    redis.call('HSET', unreadable, member, #key .. ':' .. key .. raw)
   end
-  local member = tag .. '|' .. name
   expiries[2 * i - 1], expiries[2 * i] = expiry, member
   if run[1] ~= queue or run[2] ~= key then
     run = { queue, key, {} }

@@ -74,7 +74,7 @@ impl Pop {
     }
 
     fn delivery(&self, queue: &str, key: &Arc<str>, member: Vec<u8>, raw: Vec<u8>) -> Delivery {
-        // Plain ASCII: the script takes no other tag.
+        // A name of ours and a number.
         let member = String::from_utf8(member).unwrap_or_default();
         self.inner.held.add(&member);
         let (payload, redelivered) = match envelope::decode(&raw) {
