@@ -407,11 +407,11 @@ fn convert(
     delivery: lapin::message::Delivery,
 ) -> Delivery {
     settler.received(delivery.delivery_tag);
-    let settle = RabbitSettle::new(inner, settler, &queue, &delivery);
     let redelivered = delivery.redelivered || delivered_before(&delivery.properties);
     let payload = match oversized(&delivery.data) {
-        Some(reason) => Payload::Malformed { reason, raw: delivery.data },
-        None => Payload::Message(from_parts(&delivery.properties, delivery.data)),
+        Some(reason) => Payload::Malformed { reason, raw: delivery.data.clone() },
+        None => Payload::Message(from_parts(&delivery.properties, delivery.data.clone())),
     };
+    let settle = RabbitSettle::new(inner, settler, &queue, delivery);
     Delivery::new(payload, queue, redelivered, Box::new(settle))
 }

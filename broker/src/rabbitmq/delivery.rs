@@ -42,7 +42,7 @@ impl RabbitSettle {
         inner: &Arc<Inner>,
         settler: &Settler,
         queue: &str,
-        delivery: &lapin::message::Delivery,
+        delivery: lapin::message::Delivery,
     ) -> Self {
         Self(Arc::new(Taken {
             inner: Arc::clone(inner),
@@ -51,8 +51,8 @@ impl RabbitSettle {
             tag: delivery.delivery_tag,
             since: Instant::now(),
             place: Mutex::new(Place::Channel),
-            properties: delivery.properties.clone(),
-            body: delivery.data.clone(),
+            properties: delivery.properties,
+            body: delivery.data,
             ended: AtomicBool::new(false),
         }))
     }

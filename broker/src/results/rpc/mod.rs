@@ -115,16 +115,15 @@ fn inbox_queue(inbox: &str) -> String {
     format!("tradewind.inbox.{inbox}")
 }
 
-/// Publishes bodies and waits for all confirms together.
-async fn publish(
+/// Publishes bodies as persistent messages that must reach their queue; waits for all confirms together.
+async fn publish_all(
     turn: &Turn,
     channel: &Channel,
     queue: &ShortString,
     bodies: &[Vec<u8>],
     properties: &BasicProperties,
-    mandatory: bool,
 ) -> lapin::Result<Vec<Confirmation>> {
-    let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let writes = bodies.iter().map(|body| {
         let properties = properties.clone();
         in_turn(turn, channel.basic_publish("".into(), queue.clone(), options, body, properties))
@@ -173,14 +172,12 @@ impl ResultBackend for RpcResults {
         let queue = short("a reply queue", &reply_to)?;
         let channel = self.publishing.publisher().await?;
         // Not mandatory: a client that is gone has no use for its result.
-        let bodies = [result.meta];
-        let turn = &self.publishing.turn;
-        let publishing = publish(turn, &channel, &queue, &bodies, &properties, false);
-        let confirms = answered("a result", publishing).await?;
-        if confirms.iter().all(Confirmation::is_ack) {
-            Ok(Put::Stored)
-        } else {
-            Err(not_taken(&reply_to))
+        let options = BasicPublishOptions::default();
+        let publishing = channel.basic_publish("".into(), queue, options, &result.meta, properties);
+        let confirmed = async { in_turn(&self.publishing.turn, publishing).await?.await };
+        match answered("a result", confirmed).await?.is_ack() {
+            true => Ok(Put::Stored),
+            false => Err(not_taken(&reply_to)),
         }
     }
 
@@ -211,7 +208,7 @@ impl ResultBackend for RpcResults {
         let channel = self.publishing.publisher_to(&queue).await?;
         let properties = self.properties();
         let turn = &self.publishing.turn;
-        let publishing = publish(turn, &channel, &short_queue, &bodies, &properties, true);
+        let publishing = publish_all(turn, &channel, &short_queue, &bodies, &properties);
         for confirm in answered("inbox items", publishing).await? {
             match confirm {
                 Confirmation::Ack(None) => {}
