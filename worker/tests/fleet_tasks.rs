@@ -1,5 +1,6 @@
 //! Fleet tasks on memory, Redis and RabbitMQ: what ends how, what survives a dead worker, and the limits.
 
+mod fleet_pace;
 mod fleet_support;
 
 use std::sync::Arc;

@@ -68,6 +68,25 @@ pub async fn prefetch_is_never_exceeded(h: &dyn Harness) {
     assert_eq!(number(&one(&mut *consumer).await), 4);
 }
 
+pub async fn a_changed_prefetch_loses_nothing(h: &dyn Harness) {
+    let (broker, q) = (h.open().await, queue("changed"));
+    broker.declare(std::slice::from_ref(&q)).await.expect("declare");
+    fill(&*broker, &q, 40).await;
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 4).await.expect("consume");
+    let mut held = batch(&mut *consumer, 2).await;
+    consumer.set_prefetch(16).await.expect("more");
+    let mut seen = drain(&mut *consumer, 10).await;
+    consumer.set_prefetch(4).await.expect("fewer");
+    for delivery in &mut held {
+        seen.push(number(delivery));
+        delivery.ack().await.expect("what was returned before can be settled");
+    }
+    seen.extend(drain(&mut *consumer, 40 - seen.len()).await);
+    assert_eq!(tally(seen), tally(0..40));
+    assert!(quiet(&mut *consumer).await, "something came twice");
+    ready(&*broker, &q, 0).await;
+}
+
 pub async fn pause_gives_back(h: &dyn Harness) {
     let (broker, q) = (h.open().await, queue("pause"));
     broker.declare(std::slice::from_ref(&q)).await.expect("declare");

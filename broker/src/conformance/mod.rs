@@ -99,7 +99,7 @@ macro_rules! broker_conformance {
     ($make:path) => {
         $crate::broker_conformance!(@run $make, consuming:
             messages_arrive_in_order, a_batch_has_at_most_max,
-            large_batches_of_any_size_arrive_in_order, prefetch_is_never_exceeded,
+            large_batches_of_any_size_arrive_in_order, prefetch_is_never_exceeded, a_changed_prefetch_loses_nothing,
             pause_gives_back, what_is_given_back_keeps_its_place,
             a_closed_consumer_gives_back_and_returned_ones_stay_settleable,
             two_consumers_share, a_full_queue_does_not_block_another,
