@@ -109,27 +109,20 @@ async fn take(
     slots: u16,
 ) -> Result<Vec<(Delivery, Ticket)>, Error> {
     consumer.set_prefetch(fleet.prefetch(slots)).await?;
-    let mut tickets = Vec::new();
-    match timeout(BUSY_BEFORE_PAUSE, fleet.room.one()).await {
-        Ok(ticket) => tickets.extend(ticket),
+    let first = match timeout(BUSY_BEFORE_PAUSE, fleet.room.one()).await {
+        Ok(ticket) => ticket,
         Err(_busy) => {
             consumer.pause().await?;
-            tickets.extend(fleet.room.one().await);
+            fleet.room.one().await
         }
-    }
-    while tickets.len() < BATCH_MAX
-        && let Some(ticket) = fleet.room.another()
-    {
-        tickets.push(ticket);
-    }
-    let beyond = fleet.pace.beyond().min(BATCH_MAX - tickets.len());
-    tickets.extend(std::iter::from_fn(|| fleet.room.beyond()).take(beyond));
-    let deliveries = consumer.next_batch(tickets.len()).await?;
-    // More deliveries than tickets would be a driver's fault; they must not run over the limit.
-    debug_assert!(deliveries.len() <= tickets.len());
+    };
+    let more = fleet.room.free(fleet.pace.beyond());
+    let deliveries = consumer.next_batch(BATCH_MAX.min(1 + more)).await?;
+    // Others than this duty only give room back, or wait for a slot as a message without one does.
+    let tickets = first.into_iter().chain(std::iter::repeat_with(|| fleet.room.next()));
     let occupied = |mut ticket: Ticket| {
         ticket.slot.occupy();
         ticket
     };
-    Ok(deliveries.into_iter().zip(tickets.into_iter().map(occupied)).collect())
+    Ok(deliveries.into_iter().zip(tickets.map(occupied)).collect())
 }

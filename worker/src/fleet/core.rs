@@ -171,16 +171,14 @@ impl Room {
         Some(Ticket { slot, unsent })
     }
 
-    /// A ticket beyond the slots, if there is a place.
-    pub(crate) fn beyond(&self) -> Option<Ticket> {
-        let unsent = self.pool.another_place()?;
-        Some(Ticket { slot: self.pool.later(), unsent })
+    /// For how many more messages there is room now, this many of them beyond the slots.
+    pub(crate) fn free(&self, beyond: usize) -> usize {
+        self.pool.free_places().min(self.pool.free().saturating_add(beyond))
     }
 
-    /// One more ticket, if there is one now.
-    pub(crate) fn another(&self) -> Option<Ticket> {
-        let unsent = self.pool.another_place()?;
-        let slot = self.pool.another()?;
-        Some(Ticket { slot, unsent })
+    /// The ticket of a message that has come, with a slot if one is free.
+    pub(crate) fn next(&self) -> Ticket {
+        let slot = self.pool.another().unwrap_or_else(|| self.pool.later());
+        Ticket { slot, unsent: self.pool.next_place() }
     }
 }

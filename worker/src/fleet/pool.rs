@@ -28,7 +28,8 @@ pub(crate) struct Slot {
 /// The right to hold one task until its outcome is safe.
 #[derive(Debug)]
 pub(crate) struct Place {
-    _permit: Permit,
+    /// None where the pool has shrunk since the message was asked for.
+    _permit: Option<Permit>,
 }
 
 impl Pool {
@@ -72,12 +73,22 @@ impl Pool {
 
     /// Waits for a place. As [`Pool::one`].
     pub(crate) async fn place(&self) -> Option<Place> {
-        Some(Place { _permit: self.places.one().await? })
+        Some(Place { _permit: Some(self.places.one().await?) })
     }
 
-    /// A place, if one is free.
-    pub(crate) fn another_place(&self) -> Option<Place> {
-        Some(Place { _permit: self.places.another()? })
+    /// A place for a message that has come.
+    pub(crate) fn next_place(&self) -> Place {
+        Place { _permit: self.places.another() }
+    }
+
+    /// Slots that are free now.
+    pub(crate) fn free(&self) -> usize {
+        self.slots.0.free.available_permits()
+    }
+
+    /// Places that are free now.
+    pub(crate) fn free_places(&self) -> usize {
+        self.places.0.free.available_permits()
     }
 
     /// No slot yet: one that is to be had later.
