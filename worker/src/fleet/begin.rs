@@ -45,7 +45,7 @@ impl<'a> Beginning<'a> {
             }
         }
         if !is_plain(self.fleet, &item) {
-            // What only looks at its first delivery says nothing of the task's own pace.
+            // One that comes again is looked at for its own sake; that says nothing of its kind.
             self.waited += usize::from(!item.seen.redelivered);
             return spawn_one(self.fleet, item);
         }
