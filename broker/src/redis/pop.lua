@@ -47,9 +47,20 @@ local function reserve(queue, key, raw)
   raws[count], queue_of[count], key_of[count] = raw, queue, key
 end
 
+-- What is no list is empty while others bring messages: an error now would lose those.
+local failed
+local function popped(key, ...)
+  local reply = redis.pcall('RPOP', key, ...)
+  if type(reply) == 'table' and reply.err then
+    failed = failed or reply
+    return false
+  end
+  return reply
+end
+
 local function take(queue, step)
   local key = list(queue, step)
-  local raw = redis.call('RPOP', key)
+  local raw = popped(key)
   if raw then reserve(queue, key, raw) end
   return raw
 end
@@ -66,7 +77,7 @@ local function alone()
   for step = 1, #steps do
     if count < max then
       local key = list(1, step)
-      for _, raw in ipairs(redis.call('RPOP', key, max - count) or {}) do reserve(1, key, raw) end
+      for _, raw in ipairs(popped(key, max - count) or {}) do reserve(1, key, raw) end
     end
   end
 end
@@ -117,6 +128,7 @@ else
   for turn in string.gmatch(ARGV[6], '%d+') do turns[#turns + 1] = tonumber(turn) end
   by_turns(turns)
 end
+if count == 0 and failed then return failed end
 
 -- Whether Python could restore it. Every client writes the tag last.
 local TAG = '"delivery_tag"'

@@ -157,6 +157,42 @@ async fn two_copies_with_one_tag_are_both_delivered() {
     again.ack().await.expect("ack");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_no_list_costs_no_message_of_another() {
+    let mut f = Fixture::new().await;
+    let broker = f.broker("").await;
+    let (good, bad) = (queue("good"), queue("bad"));
+    let _: String = f.run(&[b"SET", bad.as_bytes(), b"no list"]).await;
+    fill(&*broker, &good, 3).await;
+    let both = [good, bad.clone()];
+    let mut consumer = broker.consume(&both, 4).await.expect("consume");
+    assert_eq!(drain(&mut *consumer, 3).await, [0, 1, 2]);
+    let error = consumer.next_batch(1).await.expect_err("the other queue is broken");
+    assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+    let _: i64 = f.run(&[b"DEL", bad.as_bytes()]).await;
+    fill(&*broker, &bad, 1).await;
+    assert_eq!(drain(&mut *consumer, 1).await, [0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reservation_that_cannot_be_written_takes_nothing() {
+    let mut f = Fixture::new().await;
+    let broker = f.broker("").await;
+    let q = queue("kept");
+    fill(&*broker, &q, 2).await;
+    for key in [&b"unacked"[..], b"unacked_index", b"tradewind:leases", b"tradewind:unreadable"] {
+        let _: String = f.run(&[b"SET", key, b"of another type"]).await;
+        let mut consumer = broker.consume(std::slice::from_ref(&q), 4).await.expect("consume");
+        let error = consumer.next_batch(1).await.expect_err("a key is in the way");
+        assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+        let length: i64 = f.run(&[b"LLEN", q.as_bytes()]).await;
+        assert_eq!(length, 2);
+        let _: i64 = f.run(&[b"DEL", key]).await;
+    }
+    let mut consumer = broker.consume(std::slice::from_ref(&q), 4).await.expect("consume");
+    assert_eq!(drain(&mut *consumer, 2).await, [0, 1]);
+}
+
 /// The server serves nobody while a script runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_message_without_a_tag_holds_nobody_up() {
