@@ -185,7 +185,8 @@ pub trait Consumer: fmt::Debug + Send {
     async fn pause(&mut self) -> Result<(), Error>;
 
     /// Changes the most that is ever reserved and unsettled. Of what is reserved already nothing is given
-    /// back. Drivers that reserve only what is asked for may keep what they were opened with.
+    /// back. Drivers that reserve only what is asked for may keep what they were opened with. Not
+    /// cancel-safe: after a cut only [`Consumer::close`] is.
     async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), Error> {
         let _ = prefetch;
         Ok(())

@@ -36,6 +36,11 @@ pub(crate) async fn fetch(
     let mut now = wanted.borrow_and_update().clone();
     proof.taking.send_replace(true);
     loop {
+        tokio::select! {
+            biased;
+            () = fleet.draining.cancelled() => break,
+            () = keep_pace(&fleet, consumer.as_mut(), now.prefetch) => {}
+        }
         let next = tokio::select! {
             biased;
             () = fleet.draining.cancelled() => break,
@@ -52,7 +57,7 @@ pub(crate) async fn fetch(
                 let _late = question.send(consumer.live());
                 continue;
             }
-            next = take(&fleet, consumer.as_mut(), now.prefetch) => next,
+            next = take(&fleet, consumer.as_mut()) => next,
         };
         match next {
             Ok(batch) => {
@@ -102,13 +107,19 @@ async fn steer(
     Ok(())
 }
 
+/// Reserves as much as suits the pace of the tasks. Cut off only by the end: half done, it would leave
+/// subscriptions that nobody reads.
+async fn keep_pace(fleet: &Fleet, consumer: &mut dyn Consumer, slots: u16) {
+    if let Err(error) = consumer.set_prefetch(fleet.prefetch(slots)).await {
+        tracing::warn!(%error, "the prefetch could not be changed");
+    }
+}
+
 /// Cancel-safe, because [`Consumer::next_batch`] is and tickets return themselves.
 async fn take(
     fleet: &Fleet,
     consumer: &mut dyn Consumer,
-    slots: u16,
 ) -> Result<Vec<(Delivery, Ticket)>, Error> {
-    consumer.set_prefetch(fleet.prefetch(slots)).await?;
     let first = match timeout(BUSY_BEFORE_PAUSE, fleet.room.one()).await {
         Ok(ticket) => ticket,
         Err(_busy) => {
