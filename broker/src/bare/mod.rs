@@ -6,6 +6,8 @@ mod redis;
 
 use std::time::{Duration, Instant};
 
+use futures::future::try_join;
+
 use crate::Error;
 
 /// Messages per round trip.
@@ -35,7 +37,7 @@ pub async fn run(url: &str, queue: &str, count: usize) -> Result<Loops, Error> {
             let queue = redis::Queue::open(url, queue)?;
             let publish = timed(queue.fill(count)).await?;
             let drain = timed(queue.take(count)).await?;
-            let through = timed(both(queue.fill(count), queue.take(count))).await?;
+            let through = timed(try_join(queue.fill(count), queue.take(count))).await?;
             queue.remove().await?;
             Ok(Loops { publish, drain, through })
         }
@@ -43,7 +45,7 @@ pub async fn run(url: &str, queue: &str, count: usize) -> Result<Loops, Error> {
             let queue = rabbitmq::Queue::declare(url, queue).await?;
             let publish = timed(queue.fill(count)).await?;
             let drain = timed(queue.take(count)).await?;
-            let through = timed(both(queue.fill(count), queue.take(count))).await?;
+            let through = timed(try_join(queue.fill(count), queue.take(count))).await?;
             queue.remove().await?;
             Ok(Loops { publish, drain, through })
         }
@@ -51,15 +53,8 @@ pub async fn run(url: &str, queue: &str, count: usize) -> Result<Loops, Error> {
     }
 }
 
-async fn timed(work: impl Future<Output = Result<(), Error>>) -> Result<Duration, Error> {
+async fn timed<T>(work: impl Future<Output = Result<T, Error>>) -> Result<Duration, Error> {
     let begin = Instant::now();
     work.await?;
     Ok(begin.elapsed())
-}
-
-async fn both(
-    fill: impl Future<Output = Result<(), Error>>,
-    take: impl Future<Output = Result<(), Error>>,
-) -> Result<(), Error> {
-    futures::future::try_join(fill, take).await.map(|_| ())
 }

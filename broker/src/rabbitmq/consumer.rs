@@ -183,17 +183,25 @@ impl RabbitConsumer {
         taken
     }
 
-    /// Ends all subscriptions; what came by them stays.
-    async fn unsubscribe_all(&mut self) -> Result<(), Error> {
-        self.finish_opening().await?;
-        let Some(session) = &mut self.session else { return Ok(()) };
-        for (_, tag) in std::mem::take(&mut session.tags) {
+    /// Ends subscriptions; their streams stay.
+    async fn cancel(&mut self, tags: Vec<(String, ShortString)>) -> Result<(), Error> {
+        let Some(session) = &self.session else { return Ok(()) };
+        for (_, tag) in tags {
             let cancel = session.channel.basic_cancel(tag, BasicCancelOptions::default());
             if let Err(error) = self.inner.consuming.limited("unsubscribing", cancel).await {
                 self.forget_session();
                 return Err(error);
             }
         }
+        Ok(())
+    }
+
+    /// Ends all subscriptions; what came by them stays.
+    async fn unsubscribe_all(&mut self) -> Result<(), Error> {
+        self.finish_opening().await?;
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let tags = std::mem::take(&mut session.tags);
+        self.cancel(tags).await?;
         self.drain_streams();
         if let Some(session) = &mut self.session {
             session.streams.clear();
@@ -205,12 +213,8 @@ impl RabbitConsumer {
     async fn unsubscribe(&mut self, queue: &str) -> Result<(), Error> {
         let Some(session) = &mut self.session else { return Ok(()) };
         if let Some(place) = session.tags.iter().position(|(of, _)| of == queue) {
-            let (_, tag) = session.tags.remove(place);
-            let cancel = session.channel.basic_cancel(tag, BasicCancelOptions::default());
-            if let Err(error) = self.inner.consuming.limited("unsubscribing", cancel).await {
-                self.forget_session();
-                return Err(error);
-            }
+            let tag = session.tags.remove(place);
+            self.cancel(vec![tag]).await?;
         }
         self.drain_streams();
         if let Some(session) = &mut self.session {
