@@ -64,9 +64,9 @@ pub(crate) fn mark(message: &mut TaskMessage, reason: &str, queue: &str, at: Tim
 /// Takes the marks away again. `Err` are the bytes of a letter that was no message.
 pub(crate) fn unmark(mut message: TaskMessage) -> Result<TaskMessage, Vec<u8>> {
     for name in [HEADER_DEAD_REASON, HEADER_DEAD_QUEUE, HEADER_DEAD_AT, HEADER_DEAD_ID] {
-        message.headers.shift_remove(name);
+        message.headers.remove(name);
     }
-    match message.headers.shift_remove(HEADER_DEAD_RAW) {
+    match message.headers.remove(HEADER_DEAD_RAW) {
         Some(_) => Err(message.body),
         None => Ok(message),
     }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod codec;
 pub mod dag;
 pub mod execution;
+pub mod headers;
 pub mod ids;
 pub mod labels;
 pub mod limits;

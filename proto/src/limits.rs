@@ -20,5 +20,7 @@ pub const LOG_ATTEMPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const DAG_FILE_SPEC_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A dag_id, task_id, run_id, queue or pool name, in characters (Airflow's own limit).
 pub const NAME_CHARS_MAX: usize = 250;
+/// Headers of one message, in number; one with more is dead-lettered.
+pub const HEADERS_MAX: usize = 1024;
 /// Nesting of JSON values in task arguments.
 pub const JSON_DEPTH_MAX: usize = 64;

@@ -3,17 +3,20 @@
 //! Field meanings and types follow Celery's `as_task_v2`; drivers of the broker crate map this onto
 //! AMQP properties and headers, and onto kombu's JSON envelope in Redis.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::headers::Headers;
 use crate::names;
 
 /// One message: AMQP-like properties, headers and an opaque body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskMessage {
-    /// Flat header map (`task`, `id`, `retries`, `eta`, …); unknown headers are kept.
-    pub headers: Map<String, Value>,
+    /// `task`, `id`, `retries`, `eta`, …; unknown headers are kept.
+    pub headers: Headers,
     /// Body bytes, as sent.
     pub body: Vec<u8>,
     /// MIME type of the body.
@@ -76,8 +79,8 @@ impl TaskMessage {
     }
 
     /// Sets a header.
-    pub fn set_header(&mut self, name: &str, value: impl Into<Value>) {
-        self.headers.insert(name.to_owned(), value.into());
+    pub fn set_header(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
+        self.headers.insert(name, value);
     }
 
     /// Marks a dead letter with its reason, origin and time.
@@ -93,16 +96,25 @@ impl TaskMessage {
     }
 }
 
-fn headers_v2(task: &str, id: &str, argsrepr: &str, kwargsrepr: &str) -> Map<String, Value> {
-    let headers = json!({
-        "lang": "rust", "task": task, "id": id, "shadow": null, "eta": null, "expires": null,
-        "group": null, "group_index": null, "retries": 0, "timelimit": [null, null],
-        "root_id": id, "parent_id": null, "argsrepr": argsrepr, "kwargsrepr": kwargsrepr,
-        "origin": "tradewind", "ignore_result": false, "replaced_task_nesting": 0,
-        "stamped_headers": null, "stamps": {},
-    });
-    match headers {
-        Value::Object(map) => map,
-        _ => Map::new(),
+fn headers_v2(task: &str, id: &str, argsrepr: &str, kwargsrepr: &str) -> Headers {
+    let mut headers = Headers::for_task();
+    let mut set = |name, value: Value| headers.insert(name, value);
+    set("lang", "rust".into());
+    set("task", task.into());
+    set("id", id.into());
+    for name in ["shadow", "eta", "expires", "group", "group_index"] {
+        set(name, Value::Null);
     }
+    set("retries", 0.into());
+    set("timelimit", json!([null, null]));
+    set("root_id", id.into());
+    set("parent_id", Value::Null);
+    set("argsrepr", argsrepr.into());
+    set("kwargsrepr", kwargsrepr.into());
+    set("origin", "tradewind".into());
+    set("ignore_result", false.into());
+    set("replaced_task_nesting", 0.into());
+    set("stamped_headers", Value::Null);
+    set("stamps", json!({}));
+    headers
 }

@@ -37,7 +37,7 @@ fn message(row: &Value) -> TaskMessage {
         dashed.unwrap_or(plain).as_str().unwrap_or_default().to_owned()
     };
     TaskMessage {
-        headers: headers.as_object().cloned().unwrap_or_default(),
+        headers: headers.as_object().cloned().unwrap_or_default().into(),
         body: STANDARD.decode(body.as_str().expect("a body")).expect("base64"),
         content_type: text("content_type"),
         content_encoding: text("content_encoding"),

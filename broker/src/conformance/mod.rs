@@ -180,7 +180,7 @@ pub fn content_of(delivery: &Delivery) -> &TaskMessage {
 /// A message without the time that its first publisher noted.
 pub fn as_sent(message: &TaskMessage) -> TaskMessage {
     let mut message = message.clone();
-    message.headers.shift_remove(HEADER_SENT_AT);
+    message.headers.remove(HEADER_SENT_AT);
     message
 }
 

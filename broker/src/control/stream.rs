@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tradewind_proto::celery::{ControlRequest, Event};
 use tradewind_proto::clock::SharedClock;
+use tradewind_proto::headers::Headers;
 
 use super::buffer::Buffer;
 use super::lamport::Lamport;
@@ -72,7 +72,7 @@ pub(super) trait Source: Send + 'static {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-type Read<T> = dyn FnMut(&Map<String, Value>, &str, &[u8]) -> Result<Vec<T>, String> + Send;
+type Read<T> = dyn FnMut(&Headers, &str, &[u8]) -> Result<Vec<T>, String> + Send;
 
 /// Reads messages into a buffer.
 pub(super) struct Intake<T> {
@@ -84,7 +84,7 @@ pub(super) struct Intake<T> {
 
 impl<T> Intake<T> {
     /// Takes a message.
-    pub(super) fn take(&mut self, headers: &Map<String, Value>, content_type: &str, body: &[u8]) {
+    pub(super) fn take(&mut self, headers: &Headers, content_type: &str, body: &[u8]) {
         match (self.read)(headers, content_type, body) {
             Ok(items) if items.is_empty() => {}
             Ok(items) => self.buffer.push(items, body.len()),

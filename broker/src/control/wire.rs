@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tradewind_proto::celery::{ControlRequest, Event};
 use tradewind_proto::clock::Clock;
+use tradewind_proto::headers::Headers;
 
 use super::lamport::Lamport;
 use super::{REPLIES_BYTES_MAX, REPLIES_MAX, Reply};
@@ -28,18 +29,17 @@ const CLOCK_SKEW: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Parcel {
     pub(super) routing_key: String,
-    pub(super) headers: Map<String, Value>,
+    pub(super) headers: Headers,
     pub(super) body: Vec<u8>,
 }
 
 fn parcel<const N: usize>(
     routing_key: String,
-    headers: [(&str, Value); N],
+    headers: [(&'static str, Value); N],
     body: &Value,
 ) -> Parcel {
-    let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     // Values always serialize.
-    Parcel { routing_key, headers, body: serde_json::to_vec(body).unwrap_or_default() }
+    Parcel { routing_key, headers: Headers::from_iter(headers), body: serde_json::to_vec(body).unwrap_or_default() }
 }
 
 /// Events as messages, in order: task events that follow one another as lists, others singly.
@@ -98,7 +98,7 @@ pub(super) fn command(
 
 /// A command out of a message; none when its sender has given up long ago.
 pub(super) fn read_command(
-    headers: &Map<String, Value>,
+    headers: &Headers,
     content_type: &str,
     body: &[u8],
     lamport: &Lamport,
@@ -152,7 +152,7 @@ impl Replies {
     /// Takes a message; one that answers another question, or none, is passed over.
     pub(super) fn take(
         &mut self,
-        headers: &Map<String, Value>,
+        headers: &Headers,
         content_type: &str,
         body: &[u8],
         lamport: &Lamport,
@@ -253,10 +253,10 @@ mod tests {
         let expected = json!({"method": "ping", "arguments": {}, "destination": null,
                               "pattern": null, "matcher": null});
         assert_eq!(body, expected);
-        assert_eq!(Value::Object(sent.headers), json!({"clock": 1, "expires": 0}));
+        assert_eq!(json!(sent.headers), json!({"clock": 1, "expires": 0}));
         // As Python may write it.
         let body = br#"{"method": "ping", "arguments": null, "destination": null}"#;
-        let headers = Map::from_iter([("clock".to_owned(), json!(40))]);
+        let headers = Headers::from_iter([("clock", json!(40))]);
         let read = read_command(&headers, CONTENT_TYPE, body, &lamport, &SystemClock);
         assert_eq!(read, Ok(Some(request)));
         assert_eq!(lamport.forward(), 41);
@@ -272,7 +272,7 @@ mod tests {
             }
         }
         let body = br#"{"method": "shutdown"}"#;
-        let headers = Map::from_iter([("expires".to_owned(), json!(1_000.5))]);
+        let headers = Headers::from_iter([("expires", json!(1_000.5))]);
         let read = |now| {
             read_command(&headers, CONTENT_TYPE, body, &Lamport::default(), &At(now)).expect("read")
         };

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
+use tradewind_proto::headers::Headers;
 use tradewind_proto::message::TaskMessage;
 
 use super::Inner;
@@ -125,7 +126,7 @@ impl Inner {
 /// What frames bytes that never were a message.
 fn blank() -> TaskMessage {
     TaskMessage {
-        headers: serde_json::Map::new(),
+        headers: Headers::new(),
         body: Vec::new(),
         content_type: "application/data".to_owned(),
         content_encoding: "binary".to_owned(),

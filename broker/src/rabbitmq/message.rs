@@ -1,12 +1,12 @@
 //! Messages ↔ AMQP properties, headers and body.
 
 use lapin::BasicProperties;
-use lapin::types::FieldTable;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use tradewind_proto::headers::Headers;
 use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names;
 
-use super::table::{short, to_json, to_map, to_table};
+use super::table::{short, to_headers, to_json, to_table};
 use super::{delay, hold, native_delay};
 use crate::Error;
 
@@ -26,7 +26,7 @@ pub(super) fn to_properties(message: &TaskMessage) -> Result<BasicProperties, Er
     let mut properties = BasicProperties::default()
         .with_content_type(short("content_type", &message.content_type)?)
         .with_content_encoding(short("content_encoding", &message.content_encoding)?)
-        .with_headers(to_table(&message.headers)?)
+        .with_headers(to_table(message.headers.iter())?)
         .with_delivery_mode(PERSISTENT)
         .with_priority(message.priority)
         .with_correlation_id(short("correlation_id", &message.correlation_id)?);
@@ -58,9 +58,9 @@ pub(super) fn delivered_before(properties: &BasicProperties) -> bool {
 pub(crate) fn from_parts(properties: &BasicProperties, body: Vec<u8>) -> TaskMessage {
     let text = |field: &Option<lapin::types::ShortString>| field.as_ref().map(ToString::to_string);
     let table = properties.headers().as_ref();
-    let mut headers = table.map_or_else(Map::new, |table: &FieldTable| to_map(table));
-    headers.shift_remove(DELIVERY_COUNT);
-    headers.shift_remove(REDELIVERED);
+    let mut headers = table.map_or_else(Headers::new, to_headers);
+    headers.remove(DELIVERY_COUNT);
+    headers.remove(REDELIVERED);
     forget_delay(&mut headers);
     TaskMessage {
         headers,
@@ -76,11 +76,11 @@ pub(crate) fn from_parts(properties: &BasicProperties, body: Vec<u8>) -> TaskMes
 }
 
 /// Removes the server's notes about a passage through a queue of delays or holds.
-fn forget_delay(headers: &mut Map<String, Value>) {
+fn forget_delay(headers: &mut Headers) {
     let first = headers.get("x-first-death-queue").and_then(Value::as_str);
     if first.is_some_and(|queue| PASSAGES.iter().any(|prefix| queue.starts_with(prefix))) {
         for name in DEATH_HEADERS {
-            headers.shift_remove(name);
+            headers.remove(name);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 use serde_json::{Map, Number, Value};
+use tradewind_proto::headers::Headers;
 
 use super::link::refused;
 use crate::Error;
@@ -17,9 +18,11 @@ pub(crate) fn short(field: &str, text: &str) -> Result<ShortString, Error> {
     })
 }
 
-pub(crate) fn to_table(map: &Map<String, Value>) -> Result<FieldTable, Error> {
+pub(crate) fn to_table<'a>(
+    members: impl Iterator<Item = (&'a str, &'a Value)>,
+) -> Result<FieldTable, Error> {
     let mut table = FieldTable::default();
-    for (name, value) in map {
+    for (name, value) in members {
         table.insert(short("a header's name", name)?, to_amqp(value)?);
     }
     Ok(table)
@@ -38,7 +41,9 @@ fn to_amqp(value: &Value) -> Result<AMQPValue, Error> {
             }
             AMQPValue::FieldArray(array)
         }
-        Value::Object(map) => AMQPValue::FieldTable(to_table(map)?),
+        Value::Object(map) => {
+            AMQPValue::FieldTable(to_table(map.iter().map(|(name, value)| (name.as_str(), value)))?)
+        }
     })
 }
 
@@ -50,7 +55,12 @@ fn number_to_amqp(number: &Number) -> AMQPValue {
     }
 }
 
-pub(super) fn to_map(table: &FieldTable) -> Map<String, Value> {
+pub(super) fn to_headers(table: &FieldTable) -> Headers {
+    let entries = table.inner().iter();
+    Headers::of_table(entries.map(|(name, value)| (name.as_str(), to_json(value))))
+}
+
+fn to_map(table: &FieldTable) -> Map<String, Value> {
     let entries = table.inner().iter();
     entries.map(|(name, value)| (name.as_str().to_owned(), to_json(value))).collect()
 }
@@ -95,7 +105,8 @@ mod tests {
             "nested": {"list": [1, "a", null, {"deep": []}], "empty": {}},
         });
         let Value::Object(map) = headers else { panic!("an object") };
-        assert_eq!(to_map(&to_table(&map).expect("table")), map);
+        let headers = Headers::from(map);
+        assert_eq!(to_headers(&to_table(headers.iter()).expect("table")), headers);
     }
 
     #[test]
@@ -118,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_name_over_255_bytes_is_refused() {
-        let map = Map::from_iter([("x".repeat(256), Value::Null)]);
-        assert!(matches!(to_table(&map), Err(Error::Refused { .. })));
+        let headers = Headers::from_iter([("x".repeat(256), Value::Null)]);
+        assert!(matches!(to_table(headers.iter()), Err(Error::Refused { .. })));
     }
 }

@@ -1,13 +1,11 @@
 //! kombu's JSON envelope around a message.
 
-use std::fmt;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tradewind_proto::Timestamp;
+use tradewind_proto::headers::Headers;
 use tradewind_proto::message::TaskMessage;
 use tradewind_proto::names;
 use uuid::Uuid;
@@ -18,8 +16,6 @@ use crate::limits::oversized;
 /// Delivery mode of a persistent message.
 const PERSISTENT: u8 = 2;
 const REDELIVERED: &str = "redelivered";
-/// More headers than a message of Celery or of ours has.
-const HEADERS_USUAL: usize = 32;
 
 #[derive(Serialize)]
 struct Out<'a> {
@@ -28,7 +24,7 @@ struct Out<'a> {
     content_encoding: &'a str,
     #[serde(rename = "content-type")]
     content_type: &'a str,
-    headers: &'a Map<String, Value>,
+    headers: &'a Headers,
     properties: OutProperties<'a>,
 }
 
@@ -86,34 +82,6 @@ struct In {
     properties: InProperties,
 }
 
-/// Headers, read into a map that is large enough from the start: growing it was a tenth of the work of
-/// reading a message.
-struct Headers(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Headers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeadersVisitor).map(Self)
-    }
-}
-
-struct HeadersVisitor;
-
-impl<'de> Visitor<'de> for HeadersVisitor {
-    type Value = Map<String, Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of headers")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut headers = Map::with_capacity(HEADERS_USUAL);
-        while let Some((name, value)) = members.next_entry()? {
-            headers.insert(name, value);
-        }
-        Ok(headers)
-    }
-}
-
 #[derive(Deserialize)]
 struct InProperties {
     #[serde(default)]
@@ -150,8 +118,8 @@ pub(crate) fn decode(raw: &[u8]) -> Result<(TaskMessage, bool), String> {
     if let Some(reason) = oversized(&body) {
         return Err(reason);
     }
-    let mut headers = parsed.headers.map(|headers| headers.0).unwrap_or_default();
-    let flagged = headers.shift_remove(REDELIVERED).is_some_and(|flag| flag == true);
+    let mut headers = parsed.headers.unwrap_or_default();
+    let flagged = headers.remove(REDELIVERED).is_some_and(|flag| flag == true);
     let info = parsed.properties.delivery_info.and_then(|info| info.redelivered);
     let message = TaskMessage {
         headers,
@@ -209,9 +177,9 @@ pub(super) fn revive(raw: &[u8], queue: &str) -> (Vec<u8>, u8) {
 
 /// An ordinary message with unreadable bytes as its body.
 fn wrap(raw: &[u8]) -> TaskMessage {
-    let raw_mark = (names::HEADER_DEAD_RAW.to_owned(), Value::Bool(true));
+    let raw_mark = (names::HEADER_DEAD_RAW, Value::Bool(true));
     TaskMessage {
-        headers: Map::from_iter([raw_mark]),
+        headers: Headers::from_iter([raw_mark]),
         body: raw.to_vec(),
         content_type: "application/data".to_owned(),
         content_encoding: "binary".to_owned(),

@@ -1,6 +1,6 @@
 //! `dlq list | show | replay | drop`: messages that were given up.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tradewind_broker::{Broker, DeadLetter, ResultBackend, Selection};
 use tradewind_proto::celery::wide;
 use tradewind_proto::message::TaskMessage;
@@ -52,7 +52,7 @@ pub(crate) async fn show(broker: &dyn Broker, queue: &str, id: &str) -> Result<(
     });
     if let Some(message) = message {
         shown["content_type"] = json!(message.content_type);
-        shown["headers"] = Value::Object(message.headers.clone());
+        shown["headers"] = json!(message.headers);
         let body = &message.body[..message.body.len().min(BODY_SHOWN_MAX)];
         // JSON is shown as such; of anything else what can be read, and of numbers that JSON readers round.
         shown["body"] = wide::from_slice(&message.body)

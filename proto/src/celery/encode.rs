@@ -1,9 +1,10 @@
 //! A [`Request`] becomes a protocol 2 message again: for clients, retries and follow-ups.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Request, Signature};
+use crate::headers::Headers;
 use crate::message::TaskMessage;
 use crate::names;
 
@@ -38,11 +39,9 @@ impl Request {
         }
     }
 
-    fn wire_headers(&self) -> Map<String, Value> {
-        let mut headers = Map::new();
-        let mut set = |name: &str, value: Value| {
-            headers.insert(name.to_owned(), value);
-        };
+    fn wire_headers(&self) -> Headers {
+        let mut headers = Headers::for_task();
+        let mut set = |name, value: Value| headers.insert(name, value);
         let other = |name: &str, default: Value| self.headers.get(name).cloned().unwrap_or(default);
         set("lang", other("lang", json!(LANG)));
         set("task", json!(self.task));
@@ -68,8 +67,10 @@ impl Request {
         set("replaced_task_nesting", other("replaced_task_nesting", json!(0)));
         set("stamped_headers", other("stamped_headers", Value::Null));
         set("stamps", other("stamps", json!({})));
-        for (name, value) in &self.headers {
-            headers.entry(name.as_str()).or_insert_with(|| value.clone());
+        for (name, value) in self.headers.iter() {
+            if !headers.contains_key(name) {
+                headers.insert(name.to_owned(), value.clone());
+            }
         }
         headers
     }

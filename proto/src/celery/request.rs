@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Signature;
+use crate::headers::Headers;
 use crate::seal::ENCRYPTED;
 
 /// What follows a task.
@@ -63,7 +64,7 @@ pub struct Request {
     /// Priority of the message.
     pub priority: u8,
     /// Headers that are not ours to read; carried along on retries.
-    pub headers: Map<String, Value>,
+    pub headers: Headers,
 }
 
 impl Request {

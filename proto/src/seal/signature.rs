@@ -8,10 +8,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::keys::is_name;
 use super::{Refused, SealError, SecretKeys};
+use crate::headers::Headers;
 use crate::message::TaskMessage;
 use crate::names::{HEADER_SENT_AT, HEADER_SIGNATURE};
 
@@ -21,16 +22,16 @@ const CONTEXT: &[u8] = b"tradewind task message signature v1\0";
 /// Two numbers of which one has passed another encoding differ by less.
 const ROUNDING: f64 = 1e-12;
 
-type Signed = (Map<String, Value>, String, String, String, Option<String>);
+type Signed = (Headers, String, String, String, Option<String>);
 
 pub(super) fn is_signed(message: &TaskMessage) -> bool {
     message.headers.contains_key(HEADER_SIGNATURE)
 }
 
 pub(super) fn sign(message: &mut TaskMessage, keys: &SecretKeys) -> Result<(), SealError> {
-    message.headers.shift_remove(HEADER_SIGNATURE);
+    message.headers.remove(HEADER_SIGNATURE);
     // The broker's drivers set it when it is missing; it only feeds metrics.
-    let sent_at = message.headers.shift_remove(HEADER_SENT_AT);
+    let sent_at = message.headers.remove(HEADER_SENT_AT);
     let signed = (
         &message.headers,
         &message.content_type,
@@ -54,7 +55,7 @@ pub(super) fn sign(message: &mut TaskMessage, keys: &SecretKeys) -> Result<(), S
 /// Replaces what the message says by what was signed. What contradicts it was altered on the way, and is
 /// refused although it would not be heeded.
 pub(super) fn verify(message: &mut TaskMessage, keys: &SecretKeys) -> Result<(), Refused> {
-    let token = match message.headers.shift_remove(HEADER_SIGNATURE) {
+    let token = match message.headers.remove(HEADER_SIGNATURE) {
         Some(Value::String(token)) => token,
         _ => return Err(Refused::signature("the signature is no text")),
     };
@@ -80,7 +81,7 @@ pub(super) fn verify(message: &mut TaskMessage, keys: &SecretKeys) -> Result<(),
     if let Some(what) = contradiction(message, &signed) {
         return Err(Refused::signature(format!("{what} was altered after signing")));
     }
-    let sent_at = message.headers.shift_remove(HEADER_SENT_AT);
+    let sent_at = message.headers.remove(HEADER_SENT_AT);
     let (headers, content_type, content_encoding, correlation_id, reply_to) = signed;
     message.headers = headers;
     message.content_type = content_type;
@@ -106,7 +107,7 @@ fn feed(name: &str, text: &str, body: &[u8], mut update: impl FnMut(&[u8])) {
 /// The first thing of a message that is not as it was signed.
 fn contradiction(message: &TaskMessage, signed: &Signed) -> Option<String> {
     let (headers, content_type, content_encoding, correlation_id, reply_to) = signed;
-    let header = |(name, value): (&String, &Value)| {
+    let header = |(name, value): (&str, &Value)| {
         let now = message.headers.get(name).unwrap_or(&Value::Null);
         (!same(value, now)).then(|| format!("header {name:?}"))
     };

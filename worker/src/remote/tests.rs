@@ -18,7 +18,7 @@ use crate::fleet::{FleetState, Seen, Stop, StopReason, Tasks, stamp_key};
 fn seen(id: &str) -> Arc<Seen> {
     let mut request = Request { args: vec![json!(2)], ..Request::new("proj.add", id) };
     request.argsrepr = "(2,)".to_owned();
-    request.headers.insert("stamps".to_owned(), json!({"tenant": [format!("of-{id}")]}));
+    request.headers.insert("stamps", json!({"tenant": [format!("of-{id}")]}));
     Arc::new(Seen { request, queue: "q".into(), redelivered: false, received: SystemClock.now() })
 }
 

@@ -27,7 +27,7 @@ impl Runtime for NativeRuntime {
         let task = &job.grant.task;
         let mut request = Request::new(task.operator.clone(), job.attempt_id.0.to_string());
         request.kwargs = task.args.clone();
-        request.headers.insert(names::HEADER_TRACEPARENT.to_owned(), job.trace_parent.into());
+        request.headers.insert(names::HEADER_TRACEPARENT, job.trace_parent);
         let result = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ended::cancelled(),

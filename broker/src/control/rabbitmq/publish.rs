@@ -107,7 +107,7 @@ fn properties(parcel: &Parcel) -> Result<BasicProperties, Error> {
     Ok(BasicProperties::default()
         .with_content_type(CONTENT_TYPE.into())
         .with_content_encoding(CONTENT_ENCODING.into())
-        .with_headers(to_table(&parcel.headers)?)
+        .with_headers(to_table(parcel.headers.iter())?)
         .with_delivery_mode(TRANSIENT)
         .with_priority(0))
 }

@@ -27,7 +27,8 @@ pub(super) fn encode(exchange: &str, parcel: &Parcel) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value};
+    use serde_json::Value;
+    use tradewind_proto::headers::Headers;
 
     use super::*;
     use crate::redis::envelope::decode;
@@ -36,7 +37,7 @@ mod tests {
     fn what_is_written_is_read() {
         let parcel = Parcel {
             routing_key: "worker.online".to_owned(),
-            headers: Map::from_iter([("hostname".to_owned(), json!("celery@a"))]),
+            headers: Headers::from_iter([("hostname", json!("celery@a"))]),
             body: br#"{"type": "worker-online"}"#.to_vec(),
         };
         let text = encode("celeryev", &parcel);

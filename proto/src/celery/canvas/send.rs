@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::decode::parse_time;
 use super::super::{Embed, Request, Signature};
+use crate::headers::Headers;
 use super::flatten::append;
 use super::freeze::count;
 use super::{Applied, Plan, Planned, signatures};
@@ -206,22 +207,22 @@ impl Options {
     }
 
     /// `headers`, `shadow` and stamps.
-    fn headers(&mut self) -> Map<String, Value> {
+    fn headers(&mut self) -> Headers {
         let mut headers = match self.take("headers") {
-            Some(Value::Object(headers)) => headers,
-            _ => Map::new(),
+            Some(Value::Object(headers)) => Headers::from(headers),
+            _ => Headers::new(),
         };
         for name in ["shadow", "replaced_task_nesting"] {
             if let Some(value) = self.take(name) {
-                headers.insert(name.to_owned(), value);
+                headers.insert(name, value);
             }
         }
         if let Some(Value::Array(stamped)) = self.take("stamped_headers") {
             let names = stamped.iter().filter_map(Value::as_str);
             let stamps: Map<String, Value> =
                 names.filter_map(|name| Some((name.to_owned(), self.0.remove(name)?))).collect();
-            headers.insert("stamped_headers".to_owned(), Value::Array(stamped));
-            headers.insert("stamps".to_owned(), Value::Object(stamps));
+            headers.insert("stamped_headers", Value::Array(stamped));
+            headers.insert("stamps", Value::Object(stamps));
         }
         headers
     }

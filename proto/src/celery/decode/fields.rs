@@ -1,13 +1,17 @@
 //! Typed looks at the members of a request, wherever the protocol keeps them.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{BadMessage, Body};
 use crate::celery::Request;
 use crate::celery::repr::{args_repr, kwargs_repr};
+use crate::headers::Headers;
+use crate::limits::HEADERS_MAX;
 use crate::names;
 
 /// Most characters of a task name or id: what Celery's database backend can store is shorter.
@@ -31,14 +35,15 @@ pub(super) struct Fields {
     origin: Value,
     ignore_result: Value,
     /// Members that are not ours to read.
-    rest: Map<String, Value>,
+    rest: Headers,
 }
 
 impl Fields {
-    pub(super) fn sorted(all: Map<String, Value>) -> Self {
+    /// No name may be there twice.
+    pub(super) fn sorted(all: impl IntoIterator<Item = (Cow<'static, str>, Value)>) -> Self {
         let mut fields = Self::default();
         for (name, value) in all {
-            let place = match name.as_str() {
+            let place = match &*name {
                 "task" => &mut fields.task,
                 "id" => &mut fields.id,
                 "retries" => &mut fields.retries,
@@ -55,7 +60,7 @@ impl Fields {
                 "ignore_result" => &mut fields.ignore_result,
                 name if is_spent(name) => continue,
                 _ => {
-                    fields.rest.insert(name, value);
+                    fields.rest.push(name, value);
                     continue;
                 }
             };
@@ -71,6 +76,10 @@ impl Fields {
 
     /// The request that they make, without its name, with these parts of its body.
     pub(super) fn request(self, body: Body) -> Result<Request, BadMessage> {
+        if self.rest.len() > HEADERS_MAX {
+            let reason = format!("{} headers of its own; {HEADERS_MAX} are allowed", self.rest.len());
+            return Err(BadMessage::new("header", reason));
+        }
         let (time_limit, soft_time_limit) = time_limits(&self.timelimit)?;
         let argsrepr = text("argsrepr", self.argsrepr)?;
         let kwargsrepr = text("kwargsrepr", self.kwargsrepr)?;

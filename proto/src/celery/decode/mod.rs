@@ -7,6 +7,8 @@ mod inflate;
 mod msgpack;
 mod text;
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::{Embed, Request, Signature};
@@ -71,10 +73,13 @@ impl Request {
         let named = headers.get("task").is_some_and(Value::is_string);
         let (mut fields, body) = match (named, body) {
             (true, Value::Array(parts)) => (Fields::sorted(headers), protocol_2(parts)),
-            (true, Value::Object(body)) => protocol_1(body.into_iter().chain(headers).collect()),
+            (true, Value::Object(mut body)) => {
+                body.extend(headers.into_iter().map(|(name, value)| (name.into_owned(), value)));
+                protocol_1(body)
+            }
             (false, Value::Object(mut body)) if body.get("task").is_some_and(Value::is_string) => {
                 for (name, value) in headers {
-                    body.entry(name).or_insert(value);
+                    body.entry(name.into_owned()).or_insert(value);
                 }
                 protocol_1(body)
             }
@@ -130,7 +135,8 @@ fn protocol_1(mut merged: Map<String, Value>) -> (Fields, Result<Body, BadMessag
     if let Some(group) = merged.shift_remove("taskset").filter(|group| !group.is_null()) {
         merged.insert("group".to_owned(), group);
     }
-    (Fields::sorted(merged), Body::new(args, kwargs, embed))
+    let members = merged.into_iter().map(|(name, value)| (Cow::Owned(name), value));
+    (Fields::sorted(members), Body::new(args, kwargs, embed))
 }
 
 /// One signature or a list of them; null and nothing are none.

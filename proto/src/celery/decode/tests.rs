@@ -5,9 +5,11 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::headers::Headers;
+use crate::limits::HEADERS_MAX;
 
 /// Headers of `add.apply_async((2, 3), {'debug': True}, time_limit=30, soft_time_limit=20, …)`, Celery 5.7.
-fn celery_headers() -> Map<String, Value> {
+fn celery_headers() -> Headers {
     let headers = json!({
         "lang": "py", "task": "tasks.add", "id": "5f2c3bb8-1f4e-4d4e-8a3d-6d7b2f3f9f10", "shadow": null,
         "eta": "2026-11-20T23:48:47.227277+00:00", "expires": null, "group": "g1", "group_index": 2,
@@ -16,12 +18,12 @@ fn celery_headers() -> Map<String, Value> {
         "ignore_result": false, "replaced_task_nesting": 0, "stamped_headers": null, "stamps": {},
         "tenant": "acme", "traceparent": "00-1-2-01"
     });
-    headers.as_object().expect("an object").clone()
+    serde_json::from_value(headers).expect("headers")
 }
 
 const BODY: &str = r#"[[2, 3], {"debug": true}, {"callbacks": [{"task": "tasks.log", "args": [], "kwargs": {}, "options": {}, "subtask_type": null, "immutable": false}], "errbacks": null, "chain": [{"task": "c", "args": null, "kwargs": null, "options": null, "subtask_type": null, "immutable": null, "chord_size": null}], "chord": null}]"#;
 
-fn message(headers: Map<String, Value>, content_type: &str, body: &[u8]) -> TaskMessage {
+fn message(headers: Headers, content_type: &str, body: &[u8]) -> TaskMessage {
     TaskMessage {
         headers,
         body: body.to_vec(),
@@ -64,7 +66,7 @@ fn protocol_2_and_back() {
     let mut retry = request;
     retry.retries += 1;
     headers = retry.to_message().headers;
-    expected.insert("retries".to_owned(), json!(2));
+    expected.insert("retries", 2);
     assert_eq!(headers, expected);
 }
 
@@ -77,7 +79,7 @@ fn protocol_1_has_all_in_the_body() {
         "chord": {"task": "body", "options": {"task_id": "b"}}
     });
     let mut plain = json_message(&body.to_string());
-    plain.headers = Map::new();
+    plain.headers = Headers::new();
     let request = Request::decode(&plain).expect("a request");
     assert_eq!((request.task.as_str(), request.id.as_str()), ("tasks.add", "one"));
     assert_eq!(request.group.as_deref(), Some("g9"));
@@ -226,11 +228,22 @@ fn wrong_shapes_are_refused_and_named() {
         ("ignore_result", json!("yes")),
     ] {
         let mut sent = json_message(BODY);
-        sent.headers.insert(header.to_owned(), value);
+        sent.headers.insert(header, value);
         let bad = Request::decode(&sent).expect_err("a refusal");
         assert!(bad.kind == "header" && bad.reason.contains(header), "{header}: {bad}");
     }
     let mut nothing = json_message("[[], {}, {}]");
-    nothing.headers = Map::new();
+    nothing.headers = Headers::new();
     assert_eq!(kind(&nothing), "shape");
+    // Whichever protocol they come in.
+    let many = (0..=HEADERS_MAX).map(|n| (format!("x{n}"), json!(n)));
+    let mut body = Map::from_iter(many.clone());
+    body.extend([("task".to_owned(), json!("a")), ("id".to_owned(), json!("1"))]);
+    let plain = message(Headers::new(), "application/json", json!(body).to_string().as_bytes());
+    let mut sent = json_message(BODY);
+    many.for_each(|(name, value)| drop(sent.headers.insert(name, value)));
+    for sent in [plain, sent] {
+        let bad = Request::decode(&sent).expect_err("a refusal");
+        assert!(bad.kind == "header" && bad.reason.contains("1024 are allowed"), "{bad}");
+    }
 }

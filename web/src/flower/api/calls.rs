@@ -110,7 +110,7 @@ impl Call {
         request.root_id = self.text("root_id").map(str::to_owned).or(request.root_id);
         request.parent_id = self.text("parent_id").map(str::to_owned);
         if let Some(Value::Object(headers)) = self.options.get("headers") {
-            request.headers = headers.clone();
+            request.headers = headers.clone().into();
         }
         if let Some(shadow) = self.text("shadow") {
             request.headers.insert("shadow".to_owned(), json!(shadow));
