@@ -1,6 +1,7 @@
 //! One message handed to a consumer, to be settled exactly once.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use tradewind_proto::Timestamp;
@@ -30,9 +31,21 @@ pub enum Payload {
     },
 }
 
-/// A driver's side of settling.
+/// A delivery that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arrived {
+    /// What arrived.
+    pub payload: Payload,
+    /// Whether the broker says it was delivered before.
+    pub redelivered: bool,
+}
+
+/// A driver's side of a delivery.
 #[async_trait]
 pub trait Settle: fmt::Debug + Send + Sync {
+    /// Reads what arrived. Asked for once, by whoever works on it and not by whoever fetched it, so that a batch
+    /// is read where it is run; not after settling.
+    fn read(&self) -> Arrived;
     /// Done: remove it.
     async fn ack(&self) -> Result<(), Error>;
     /// Back to the queue, to be delivered again now.
@@ -49,25 +62,43 @@ pub trait Settle: fmt::Debug + Send + Sync {
 /// [`Error::AlreadySettled`]. Dropped unsettled, it is redelivered once its connection or lease ends.
 #[derive(Debug)]
 pub struct Delivery {
-    /// What arrived.
-    pub payload: Payload,
     /// Queue that it came from.
-    pub queue: String,
-    /// Whether the broker says it was delivered before.
-    pub redelivered: bool,
+    pub queue: Arc<str>,
+    arrived: OnceLock<Arrived>,
     settle: Box<dyn Settle>,
     settled: bool,
 }
 
 impl Delivery {
     /// A delivery of a driver.
-    pub fn new(
-        payload: Payload,
-        queue: String,
-        redelivered: bool,
-        settle: Box<dyn Settle>,
-    ) -> Self {
-        Self { payload, queue, redelivered, settle, settled: false }
+    pub fn new(queue: Arc<str>, settle: Box<dyn Settle>) -> Self {
+        Self { queue, arrived: OnceLock::new(), settle, settled: false }
+    }
+
+    /// What arrived.
+    pub fn payload(&self) -> &Payload {
+        &self.arrived().payload
+    }
+
+    /// Whether the broker says it was delivered before.
+    pub fn redelivered(&self) -> bool {
+        self.arrived().redelivered
+    }
+
+    /// What arrived, for whoever needs no copy of it: only settling is left to do.
+    pub fn take(&mut self) -> Arrived {
+        self.arrived.take().unwrap_or_else(|| self.settle.read())
+    }
+
+    /// Changes what is said to have arrived.
+    pub(crate) fn change(mut self, change: impl FnOnce(Payload) -> Payload) -> Self {
+        let Arrived { payload, redelivered } = self.take();
+        self.arrived = Arrived { payload: change(payload), redelivered }.into();
+        self
+    }
+
+    fn arrived(&self) -> &Arrived {
+        self.arrived.get_or_init(|| self.settle.read())
     }
 
     /// Done: remove it.

@@ -33,7 +33,7 @@ pub use client::{Client, ClientError, ClientOptions, Route, Routes, TaskCall, Ta
 pub use control::{BusOptions, ControlBus, EventStream, Mailbox, MemoryBus, Reply, open_bus};
 pub use coordination::{Coordinator, CoordinatorOptions, open_coordinator, open_coordinator_with};
 pub use dead::{DeadLetter, Selection};
-pub use delivery::{Delivery, Payload, Settle};
+pub use delivery::{Arrived, Delivery, Payload, Settle};
 pub use error::Error;
 pub use memory::MemoryBroker;
 pub use open::open;

@@ -40,7 +40,7 @@ async fn five_thousand_arrive(url: String) {
     let reading = async {
         while !expected.is_empty() {
             for mut delivery in consumer.next_batch(500).await.expect("deliveries") {
-                let Payload::Message(message) = &delivery.payload else { panic!("no message") };
+                let Payload::Message(message) = delivery.payload() else { panic!("no message") };
                 let request = Request::decode(message).expect("a request");
                 let n = expected.remove(&request.id).expect("one that was sent, once");
                 assert_eq!(request.args, [json!(n), json!("é")]);

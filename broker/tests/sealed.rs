@@ -77,7 +77,7 @@ async fn sealed_and_plain(sealed: &dyn Broker, plain: &dyn Broker) {
     }
     for n in 1..5 {
         let mut delivery = one(sealed, &q).await;
-        let Payload::Message(message) = &delivery.payload else { panic!("{delivery:?}") };
+        let Payload::Message(message) = delivery.payload() else { panic!("{delivery:?}") };
         assert_eq!((message.id(), &message.body), (secret(n).id(), &secret(n).body));
         delivery.ack().await.expect("ack");
     }
@@ -85,7 +85,7 @@ async fn sealed_and_plain(sealed: &dyn Broker, plain: &dyn Broker) {
     // A forger who reaches the broker.
     plain.publish(&q, secret(9)).await.expect("published");
     let mut delivery = one(sealed, &q).await;
-    let Payload::Refused { kind: "signature", reason } = delivery.payload.clone() else {
+    let Payload::Refused { kind: "signature", reason } = delivery.payload().clone() else {
         panic!("{delivery:?}")
     };
     delivery.dead_letter(&reason).await.expect("buried");
@@ -95,7 +95,10 @@ async fn sealed_and_plain(sealed: &dyn Broker, plain: &dyn Broker) {
     // Replay does not make it ours.
     assert_eq!(sealed.replay(&q, &Selection::All).await, Ok(1));
     let mut delivery = one(sealed, &q).await;
-    assert!(matches!(delivery.payload, Payload::Refused { kind: "signature", .. }), "{delivery:?}");
+    assert!(
+        matches!(delivery.payload(), Payload::Refused { kind: "signature", .. }),
+        "{delivery:?}"
+    );
     delivery.ack().await.expect("ack");
 }
 

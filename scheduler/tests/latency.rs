@@ -38,7 +38,7 @@ async fn a_hop_waits_for_no_poll() {
         let mut batch = consumer.next_batch(1).await.unwrap();
         hops.extend(sent.map(|at| at.elapsed()));
         let mut delivery = batch.pop().unwrap();
-        let Payload::Message(message) = &delivery.payload else { panic!("garbage") };
+        let Payload::Message(message) = delivery.payload() else { panic!("garbage") };
         let workload = ring.open(&message.body).unwrap();
         let claimed = world.claim(&workload).await.unwrap();
         delivery.ack().await.unwrap();

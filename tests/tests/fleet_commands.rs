@@ -140,7 +140,7 @@ async fn bury(broker: fn() -> String, queue: &str, count: usize) {
     let mut left = count;
     while left > 0 {
         for mut delivery in consumer.next_batch(left).await.expect("deliveries") {
-            assert!(matches!(delivery.payload, Payload::Message(_)));
+            assert!(matches!(delivery.payload(), Payload::Message(_)));
             delivery.dead_letter("too bad").await.expect("dead-lettered");
             left -= 1;
         }

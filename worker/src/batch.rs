@@ -13,7 +13,7 @@ use crate::admit::{Kind, admit};
 use crate::claim::{Claim, claim_all};
 use crate::core::{Core, Ticket};
 use crate::execute;
-use crate::fleet::batch::{self as fleet, Refusal, bury, release};
+use crate::fleet::batch::{Arrivals, Refusal, bury, release};
 use crate::keys::KeyFault;
 
 /// A delay long enough for a short outage to pass, short enough not to be felt.
@@ -28,16 +28,16 @@ pub(crate) struct Verified {
 
 /// Works a batch off; returns when everything in it is started or settled.
 pub(crate) async fn work_off(core: Arc<Core>, batch: Vec<(Delivery, Ticket)>) {
-    let (mut workloads, mut tasks, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    let mut unplaced = Vec::new();
+    let (mut workloads, mut refused, mut unplaced) = (Vec::new(), Vec::new(), Vec::new());
+    let mut tasks = Arrivals::new(&core.fleet, batch.len());
     for (delivery, mut ticket) in batch {
-        match admit(&delivery.payload) {
+        match admit(delivery.payload()) {
             // An attempt takes its time: one for which there is no slot is for others.
             Ok(Kind::Workload) if !ticket.slot.claim() => {
                 unplaced.push(release(&core.fleet, delivery))
             }
             Ok(Kind::Workload) => workloads.push(open(&core, delivery, ticket)),
-            Ok(Kind::Fleet) => tasks.push((delivery, ticket)),
+            Ok(Kind::Fleet) => tasks.add(delivery, ticket),
             Err(refusal) => refused.push(bury(&core.fleet, delivery, refusal)),
         }
     }
@@ -48,11 +48,11 @@ pub(crate) async fn work_off(core: Arc<Core>, batch: Vec<(Delivery, Ticket)>) {
         }
     };
     let back = join_all(unplaced.into_iter().rev());
-    tokio::join!(join_all(refused), back, granted, fleet::work_off(&core.fleet, tasks));
+    tokio::join!(join_all(refused), back, granted, tasks.work_off());
 }
 
 async fn open(core: &Core, delivery: Delivery, ticket: Ticket) -> Option<Verified> {
-    let result = match &delivery.payload {
+    let result = match delivery.payload() {
         Payload::Message(message) => core.keys.open(core.api.as_ref(), &message.body).await,
         Payload::Malformed { .. } | Payload::Refused { .. } => return None,
     };
@@ -78,7 +78,7 @@ async fn claim_and_start(core: &Arc<Core>, verified: Vec<Verified>) {
         core.metrics.claims.with_label_values(&[claim.label()]).inc();
         match claim {
             Claim::Granted(grant) => {
-                let trace = header_trace(&delivery.payload);
+                let trace = header_trace(delivery.payload());
                 execute::start(core, workload, grant, trace, ticket);
             }
             Claim::Drop(why) => {

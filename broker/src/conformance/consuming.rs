@@ -40,7 +40,7 @@ pub async fn large_batches_of_any_size_arrive_in_order(h: &dyn Harness) {
     let mut seen = Vec::new();
     for max in [64, 32, 32, 48, 100, 7].into_iter().cycle() {
         for mut delivery in batch(&mut *consumer, max).await {
-            assert!(!delivery.redelivered, "{} came twice", number(&delivery));
+            assert!(!delivery.redelivered(), "{} came twice", number(&delivery));
             seen.push(number(&delivery));
             delivery.ack().await.expect("ack");
         }
@@ -162,9 +162,10 @@ pub async fn a_full_queue_does_not_block_another(h: &dyn Harness) {
     broker.publish(&small, message(999)).await.expect("publish");
     for taken in 0..300 {
         let mut delivery = one(&mut *consumer).await;
+        let number = number(&delivery);
         delivery.ack().await.expect("ack");
-        if delivery.queue == small {
-            assert_eq!(number(&delivery), 999);
+        if *delivery.queue == small {
+            assert_eq!(number, 999);
             return;
         }
         assert!(taken < 250, "the small queue waited behind {taken} messages of the full one");

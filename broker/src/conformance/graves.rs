@@ -98,7 +98,7 @@ pub async fn malformed_letters_are_listed_and_come_back_as_bytes(h: &dyn Harness
         other => panic!("{other:?} is no bytes"),
     };
     let mut delivery = one(&mut *consumer).await;
-    let raw = raw_of(&delivery.payload);
+    let raw = raw_of(delivery.payload());
     delivery.dead_letter("unreadable").await.expect("dead letter");
     ready(&*broker, &dlq, 1).await;
     let letters = broker.dead_letters(&q, 9, None).await.expect("dead letters");
@@ -106,7 +106,7 @@ pub async fn malformed_letters_are_listed_and_come_back_as_bytes(h: &dyn Harness
     let chosen = Selection::ids([letters[0].id.clone()]);
     assert_eq!(broker.replay(&q, &chosen).await.expect("replay"), 1);
     let mut again = one(&mut *consumer).await;
-    assert!(raw_of(&again.payload) == raw, "the bytes have changed");
+    assert!(raw_of(again.payload()) == raw, "the bytes have changed");
     again.ack().await.expect("ack");
     // What someone put there himself.
     h.inject_malformed(&dlq).await;

@@ -169,7 +169,7 @@ pub fn number(delivery: &Delivery) -> u64 {
 }
 
 pub fn content_of(delivery: &Delivery) -> &TaskMessage {
-    match &delivery.payload {
+    match delivery.payload() {
         Payload::Message(message) => message,
         Payload::Malformed { reason, .. } | Payload::Refused { reason, .. } => {
             panic!("no message: {reason}")

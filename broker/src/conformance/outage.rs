@@ -87,7 +87,7 @@ pub async fn a_delivery_from_before_the_outage_is_stale(h: &dyn Harness) {
     h.cut().await;
     h.restore().await;
     let mut again = one(&mut *consumer).await;
-    assert!(again.redelivered && number(&again) == 0);
+    assert!(again.redelivered() && number(&again) == 0);
     assert!(matches!(old.ack().await, Err(Error::Stale)), "an old delivery was settled");
     again.ack().await.expect("ack");
 }

@@ -33,7 +33,7 @@ pub async fn a_cancelled_queues_messages_go_back(h: &dyn Harness) {
     let mut consumer = broker.consume(&[a.clone(), b.clone()], 10).await.expect("consume");
     fill(&*broker, &a, 5).await;
     let mut held = one(&mut *consumer).await;
-    assert_eq!(held.queue, a);
+    assert_eq!(*held.queue, a);
     consumer.cancel_queue(&a).await.expect("cancel");
     consumer.cancel_queue(&a).await.expect("cancel again");
     assert_eq!(consumer.queues(), std::slice::from_ref(&b));
@@ -63,8 +63,8 @@ pub async fn strict_order_empties_the_first_queue_first(h: &dyn Harness) {
             delivery.ack().await.expect("ack");
         }
     }
-    assert!(served[..20].iter().all(|queue| *queue == first), "{served:?}");
-    assert!(served[20..].iter().all(|queue| *queue == second), "{served:?}");
+    assert!(served[..20].iter().all(|queue| **queue == first), "{served:?}");
+    assert!(served[20..].iter().all(|queue| **queue == second), "{served:?}");
 }
 
 pub async fn weights_are_shares(h: &dyn Harness) {
@@ -85,7 +85,7 @@ pub async fn weights_are_shares(h: &dyn Harness) {
     while seen < 60 {
         for mut delivery in super::batch(&mut *consumer, 5.min(60 - seen)).await {
             seen += 1;
-            of_large += usize::from(delivery.queue == large);
+            of_large += usize::from(*delivery.queue == large);
             delivery.ack().await.expect("ack");
         }
     }

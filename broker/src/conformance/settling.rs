@@ -24,11 +24,11 @@ pub async fn release_redelivers_flagged(h: &dyn Harness) {
     let mut consumer = broker.consume(std::slice::from_ref(&q), 1).await.expect("consume");
     fill(&*broker, &q, 1).await;
     let mut first = one(&mut *consumer).await;
-    assert!(!first.redelivered);
+    assert!(!first.redelivered());
     let sent = content_of(&first).clone();
     first.release().await.expect("release");
     let mut again = one(&mut *consumer).await;
-    assert!(again.redelivered, "not flagged");
+    assert!(again.redelivered(), "not flagged");
     assert_eq!(content_of(&again), &sent, "changed on the way");
     again.ack().await.expect("ack");
     assert!(quiet(&mut *consumer).await);
@@ -98,8 +98,8 @@ pub async fn malformed_arrives_as_such(h: &dyn Harness) {
     let mut consumer = broker.consume(std::slice::from_ref(&q), 5).await.expect("consume");
     h.inject_malformed(&q).await;
     let mut delivery = one(&mut *consumer).await;
-    let Payload::Malformed { reason, raw } = &delivery.payload else {
-        panic!("{:?} is no valid message", delivery.payload)
+    let Payload::Malformed { reason, raw } = delivery.payload() else {
+        panic!("{:?} is no valid message", delivery.payload())
     };
     assert!(!reason.is_empty() && !raw.is_empty());
     let (reason, raw) = (reason.clone(), raw.clone());
@@ -135,7 +135,7 @@ pub async fn a_dropped_delivery_comes_back(h: &dyn Harness) {
     fill(&*broker, &q, 1).await;
     drop(one(&mut *consumer).await);
     let mut again = one(&mut *consumer).await;
-    assert!(again.redelivered && number(&again) == 0);
+    assert!(again.redelivered() && number(&again) == 0);
     again.ack().await.expect("ack");
 }
 

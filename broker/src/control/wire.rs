@@ -39,7 +39,11 @@ fn parcel<const N: usize>(
     body: &Value,
 ) -> Parcel {
     // Values always serialize.
-    Parcel { routing_key, headers: Headers::from_iter(headers), body: serde_json::to_vec(body).unwrap_or_default() }
+    Parcel {
+        routing_key,
+        headers: Headers::from_iter(headers),
+        body: serde_json::to_vec(body).unwrap_or_default(),
+    }
 }
 
 /// Events as messages, in order: task events that follow one another as lists, others singly.

@@ -11,7 +11,7 @@ use super::state::Entry;
 use crate::limits::{check_queue, dead_letter_queue};
 use crate::order::Chooser;
 use crate::slots::Slots;
-use crate::{Consumer, Delivery, Error, Payload, Settle};
+use crate::{Arrived, Consumer, Delivery, Error, Payload, Settle};
 
 /// Longest sleep before looking at the wall clock again, because that one may be stepped.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
@@ -56,15 +56,13 @@ impl MemoryConsumer {
     }
 
     fn delivery(&self, queue: String, entry: Entry) -> Delivery {
-        let payload = Payload::Message(entry.message.clone());
-        let redelivered = entry.redelivered;
         let settle = MemorySettle {
             shared: Arc::clone(&self.shared),
             slots: Arc::clone(&self.slots),
-            queue: queue.clone(),
+            queue: queue.as_str().into(),
             entry: Mutex::new(Some(entry)),
         };
-        Delivery::new(payload, queue, redelivered, Box::new(settle))
+        Delivery::new(queue.into(), Box::new(settle))
     }
 
     fn leave(&mut self) {
@@ -157,7 +155,7 @@ fn until(due: Option<Timestamp>, now: Timestamp) -> Duration {
 struct MemorySettle {
     shared: Arc<Shared>,
     slots: Arc<Slots>,
-    queue: String,
+    queue: Arc<str>,
     /// Taken by the one settling call, or by the drop.
     entry: Mutex<Option<Entry>>,
 }
@@ -174,6 +172,19 @@ impl MemorySettle {
 
 #[async_trait]
 impl Settle for MemorySettle {
+    fn read(&self) -> Arrived {
+        match &*self.entry.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Entry { message, redelivered, .. }) => {
+                Arrived { payload: Payload::Message(message.clone()), redelivered: *redelivered }
+            }
+            None => {
+                let reason = "it was settled before it was read".to_owned();
+                let payload = Payload::Malformed { reason, raw: Vec::new() };
+                Arrived { payload, redelivered: false }
+            }
+        }
+    }
+
     async fn ack(&self) -> Result<(), Error> {
         self.finish(|state, queue, _entry| state.acked(queue))
     }

@@ -17,12 +17,10 @@ use tracing::{debug, warn};
 use super::Inner;
 use super::delivery::RabbitSettle;
 use super::link::unavailable;
-use super::message::{delivered_before, from_parts};
 use super::settle::Settler;
 use super::table::short;
-use crate::limits::oversized;
 use crate::order::Chooser;
-use crate::{Consumer, Delivery, Error, Payload, QueueKind};
+use crate::{Consumer, Delivery, Error, QueueKind};
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -35,7 +33,7 @@ pub(super) struct RabbitConsumer {
     session: Option<Session>,
     opening: Option<JoinHandle<Result<Session, Error>>>,
     /// What arrived, by queue.
-    buffer: BTreeMap<String, VecDeque<Delivery>>,
+    buffer: BTreeMap<Arc<str>, VecDeque<Delivery>>,
     chooser: Chooser,
     failures: u32,
     /// Not before; kept, because callers cut waits off and begin again.
@@ -56,13 +54,13 @@ struct Session {
 /// The subscription of one queue.
 #[derive(Debug)]
 struct Stream {
-    queue: String,
+    queue: Arc<str>,
     consumer: lapin::Consumer,
     ended: bool,
 }
 
 impl futures::Stream for Stream {
-    type Item = (String, lapin::Result<lapin::message::Delivery>);
+    type Item = (Arc<str>, lapin::Result<lapin::message::Delivery>);
 
     fn poll_next(
         mut self: std::pin::Pin<&mut Self>,
@@ -71,7 +69,7 @@ impl futures::Stream for Stream {
         if self.ended {
             return std::task::Poll::Ready(None);
         }
-        let queue = self.queue.clone();
+        let queue = Arc::clone(&self.queue);
         self.consumer.poll_next_unpin(cx).map(|item| match item {
             Some(item) => Some((queue, item)),
             None => {
@@ -149,7 +147,7 @@ impl RabbitConsumer {
                     shelve(&mut self.buffer, delivery);
                 }
                 Some((queue, Err(error))) => {
-                    debug!(queue, %error, "subscription ended");
+                    debug!(%queue, %error, "subscription ended");
                     return Err(unavailable(format!("the subscription of {queue:?} ended")));
                 }
                 None => return Err(unavailable("all subscriptions ended")),
@@ -174,7 +172,7 @@ impl RabbitConsumer {
         let Self { chooser, queues, buffer, .. } = self;
         let mut next = || {
             chooser.pick(|place| {
-                let waiting = buffer.get_mut(queues.get(place)?)?;
+                let waiting = buffer.get_mut(queues.get(place)?.as_str())?;
                 waiting.pop_front()
             })
         };
@@ -218,7 +216,7 @@ impl RabbitConsumer {
         }
         self.drain_streams();
         if let Some(session) = &mut self.session {
-            for stream in session.streams.iter_mut().filter(|stream| stream.queue == queue) {
+            for stream in session.streams.iter_mut().filter(|stream| *stream.queue == *queue) {
                 stream.ended = true;
             }
         }
@@ -341,8 +339,8 @@ impl Drop for RabbitConsumer {
     }
 }
 
-fn shelve(buffer: &mut BTreeMap<String, VecDeque<Delivery>>, delivery: Delivery) {
-    buffer.entry(delivery.queue.clone()).or_default().push_back(delivery);
+fn shelve(buffer: &mut BTreeMap<Arc<str>, VecDeque<Delivery>>, delivery: Delivery) {
+    buffer.entry(Arc::clone(&delivery.queue)).or_default().push_back(delivery);
 }
 
 async fn give_back(waiting: VecDeque<Delivery>) -> Result<(), Error> {
@@ -381,7 +379,7 @@ async fn subscribe(
         );
         let consumer = inner.consuming.limited("subscribing", subscribe).await?;
         session.tags.push((queue.clone(), consumer.tag()));
-        session.streams.push(Stream { queue, consumer, ended: false });
+        session.streams.push(Stream { queue: queue.into(), consumer, ended: false });
     }
     Ok(session)
 }
@@ -407,15 +405,10 @@ async fn limit(
 fn convert(
     inner: &Arc<Inner>,
     settler: &Settler,
-    queue: String,
+    queue: Arc<str>,
     delivery: lapin::message::Delivery,
 ) -> Delivery {
     settler.received(delivery.delivery_tag);
-    let redelivered = delivery.redelivered || delivered_before(&delivery.properties);
-    let payload = match oversized(&delivery.data) {
-        Some(reason) => Payload::Malformed { reason, raw: delivery.data.clone() },
-        None => Payload::Message(from_parts(&delivery.properties, delivery.data.clone())),
-    };
     let settle = RabbitSettle::new(inner, settler, &queue, delivery);
-    Delivery::new(payload, queue, redelivered, Box::new(settle))
+    Delivery::new(queue, Box::new(settle))
 }

@@ -13,21 +13,23 @@ use tradewind_proto::message::TaskMessage;
 use uuid::Uuid;
 
 use super::hold::Place;
-use super::message::{from_parts, mark_redelivered, to_properties};
+use super::message::{delivered_before, from_parts, mark_redelivered, to_properties};
 use super::settle::{Op, Settler};
 use super::{Inner, declare, delay};
-use crate::limits::dead_letter_queue;
-use crate::{Error, Settle, dead};
+use crate::limits::{dead_letter_queue, oversized};
+use crate::{Arrived, Error, Payload, Settle, dead};
 
 /// A message that was taken, until it is settled.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) inner: Arc<Inner>,
     pub(super) settler: Settler,
-    pub(super) queue: String,
+    pub(super) queue: Arc<str>,
     pub(super) tag: u64,
     pub(super) since: Instant,
     pub(super) place: Mutex<Place>,
+    /// What AMQP says of it.
+    redelivered: bool,
     properties: BasicProperties,
     body: Vec<u8>,
     /// A settling call was made: renewals must not touch it any more.
@@ -41,16 +43,17 @@ impl RabbitSettle {
     pub(super) fn new(
         inner: &Arc<Inner>,
         settler: &Settler,
-        queue: &str,
+        queue: &Arc<str>,
         delivery: lapin::message::Delivery,
     ) -> Self {
         Self(Arc::new(Taken {
             inner: Arc::clone(inner),
             settler: settler.clone(),
-            queue: queue.to_owned(),
+            queue: Arc::clone(queue),
             tag: delivery.delivery_tag,
             since: Instant::now(),
             place: Mutex::new(Place::Channel),
+            redelivered: delivery.redelivered,
             properties: delivery.properties,
             body: delivery.data,
             ended: AtomicBool::new(false),
@@ -88,6 +91,16 @@ impl Taken {
 
 #[async_trait]
 impl Settle for RabbitSettle {
+    fn read(&self) -> Arrived {
+        let taken = &self.0;
+        let payload = match oversized(&taken.body) {
+            Some(reason) => Payload::Malformed { reason, raw: taken.body.clone() },
+            None => Payload::Message(taken.message()),
+        };
+        let redelivered = taken.redelivered || delivered_before(&taken.properties);
+        Arrived { payload, redelivered }
+    }
+
     async fn ack(&self) -> Result<(), Error> {
         self.0.remove().await
     }

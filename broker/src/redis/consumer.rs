@@ -252,7 +252,7 @@ impl Consumer for RedisConsumer {
         self.chooser.set_queues(&self.queues);
         let fetched = self.finish_all().await;
         let (mut back, kept): (VecDeque<_>, VecDeque<_>) =
-            self.buffer.drain(..).partition(|delivery| delivery.queue == queue);
+            self.buffer.drain(..).partition(|delivery| &*delivery.queue == queue);
         self.buffer = kept;
         while let Some(mut delivery) = back.pop_back() {
             delivery.release().await?;

@@ -12,13 +12,13 @@ use super::settle::{How, Move, Op};
 use super::{Inner, envelope};
 use crate::limits::dead_letter_queue;
 use crate::slots::Slots;
-use crate::{Error, Settle};
+use crate::{Arrived, Error, Payload, Settle};
 
 #[derive(Debug)]
 pub(super) struct RedisSettle {
     pub(super) inner: Arc<Inner>,
     pub(super) slots: Arc<Slots>,
-    pub(super) queue: String,
+    pub(super) queue: Arc<str>,
     /// Lease member.
     pub(super) member: String,
     /// List that it was taken from.
@@ -57,6 +57,18 @@ impl RedisSettle {
 
 #[async_trait]
 impl Settle for RedisSettle {
+    fn read(&self) -> Arrived {
+        match envelope::decode(&self.raw) {
+            Ok((message, redelivered)) => {
+                Arrived { payload: Payload::Message(message), redelivered }
+            }
+            Err(reason) => {
+                let payload = Payload::Malformed { reason, raw: self.raw.clone() };
+                Arrived { payload, redelivered: false }
+            }
+        }
+    }
+
     async fn ack(&self) -> Result<(), Error> {
         self.settle(Op::Ack).await
     }
@@ -95,7 +107,7 @@ impl Settle for RedisSettle {
 impl Drop for RedisSettle {
     fn drop(&mut self) {
         if self.end() {
-            debug!(queue = self.queue, "a delivery was dropped unsettled and goes back");
+            debug!(queue = %self.queue, "a delivery was dropped unsettled and goes back");
             self.inner.settler.settle_later(self.member.clone(), self.back());
         }
     }

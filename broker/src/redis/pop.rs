@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::Inner;
 use super::delivery::RedisSettle;
-use super::{Inner, envelope};
 use crate::slots::Slots;
-use crate::{Delivery, Error, Payload};
+use crate::{Delivery, Error};
 
 /// Whose turn it is within one call.
 #[derive(Debug)]
@@ -73,24 +73,26 @@ impl Pop {
         Ok(Popped { pop: self, runs, count })
     }
 
-    fn delivery(&self, queue: &str, key: &Arc<str>, member: Vec<u8>, raw: Vec<u8>) -> Delivery {
+    fn delivery(
+        &self,
+        queue: &Arc<str>,
+        key: &Arc<str>,
+        member: Vec<u8>,
+        raw: Vec<u8>,
+    ) -> Delivery {
         // A name of ours and a number.
         let member = String::from_utf8(member).unwrap_or_default();
         self.inner.held.add(&member);
-        let (payload, redelivered) = match envelope::decode(&raw) {
-            Ok((message, redelivered)) => (Payload::Message(message), redelivered),
-            Err(reason) => (Payload::Malformed { reason, raw: raw.clone() }, false),
-        };
         let settle = RedisSettle {
             inner: Arc::clone(&self.inner),
             slots: Arc::clone(&self.slots),
-            queue: queue.to_owned(),
+            queue: Arc::clone(queue),
             member,
             key: Arc::clone(key),
             raw,
             ended: AtomicBool::new(false),
         };
-        Delivery::new(payload, queue.to_owned(), redelivered, Box::new(settle))
+        Delivery::new(Arc::clone(queue), Box::new(settle))
     }
 }
 
@@ -120,11 +122,12 @@ impl Popped {
     fn read(&mut self) -> Vec<Delivery> {
         let mut deliveries = Vec::with_capacity(self.count);
         for (queue, key, taken) in self.runs.drain(..) {
-            let queue = self.pop.queues.get(queue.wrapping_sub(1)).map_or("", String::as_str);
+            let queue = self.pop.queues.get(queue.wrapping_sub(1));
+            let queue: Arc<str> = queue.map_or("", String::as_str).into();
             let key: Arc<str> = key.into();
             let mut taken = taken.into_iter();
             while let (Some(member), Some(raw)) = (taken.next(), taken.next()) {
-                deliveries.push(self.pop.delivery(queue, &key, member, raw));
+                deliveries.push(self.pop.delivery(&queue, &key, member, raw));
             }
         }
         deliveries

@@ -15,16 +15,14 @@ pub(super) struct SealedConsumer {
 }
 
 impl SealedConsumer {
-    fn open(&self, mut delivery: Delivery) -> Delivery {
-        let nothing = Payload::Malformed { reason: String::new(), raw: Vec::new() };
-        delivery.payload = match std::mem::replace(&mut delivery.payload, nothing) {
+    fn open(&self, delivery: Delivery) -> Delivery {
+        delivery.change(|payload| match payload {
             Payload::Message(message) => match self.seal.open(message) {
                 Ok(message) => Payload::Message(message),
                 Err(refused) => Payload::Refused { kind: refused.kind, reason: refused.reason },
             },
             other => other,
-        };
-        delivery
+        })
     }
 }
 

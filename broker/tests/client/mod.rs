@@ -48,7 +48,7 @@ pub(crate) fn spawn_worker(parts: &Parts) -> JoinHandle<()> {
         let mut consumer = broker.consume(&["default".to_owned()], 8).await.expect("a consumer");
         loop {
             for mut delivery in consumer.next_batch(8).await.expect("deliveries") {
-                let Payload::Message(message) = &delivery.payload else { panic!("no message") };
+                let Payload::Message(message) = delivery.payload() else { panic!("no message") };
                 let request = Request::decode(message).expect("a request");
                 run(&client, &request).await;
                 delivery.ack().await.expect("an ack");

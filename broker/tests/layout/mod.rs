@@ -103,7 +103,7 @@ async fn a_dead_workers_messages_come_back_and_a_living_ones_do_not() {
     std::mem::forget(lost);
     let mut consumer = heir.consume(std::slice::from_ref(&q), 4).await.expect("consume");
     let mut back = one(&mut *consumer).await;
-    assert!(back.redelivered && number(&back) == 0);
+    assert!(back.redelivered() && number(&back) == 0);
     assert!(began.elapsed() < LEASE * 4, "came back after {:?}", began.elapsed());
     back.ack().await.expect("ack");
     let more = tokio::time::timeout(LEASE * 3, consumer.next_batch(1)).await;
@@ -204,7 +204,7 @@ async fn a_long_message_without_a_tag_holds_nobody_up() {
     let mut good = one(&mut *consumer).await;
     good.ack().await.expect("ack");
     let mut bad = one(&mut *consumer).await;
-    assert!(matches!(bad.payload, Payload::Malformed { .. }));
+    assert!(matches!(bad.payload(), Payload::Malformed { .. }));
     bad.dead_letter("no envelope").await.expect("dead letter");
 }
 

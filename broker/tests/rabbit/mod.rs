@@ -76,7 +76,7 @@ async fn a_held_message_comes_back_when_its_holder_is_gone() {
     assert!(quiet(&mut *heir).await, "it is still held");
     proxy.cut();
     let mut back = one(&mut *heir).await;
-    assert!(back.redelivered && number(&back) == 0);
+    assert!(back.redelivered() && number(&back) == 0);
     proxy.restore();
     let late = loop {
         match held.extend().await {
@@ -105,7 +105,7 @@ async fn a_held_message_can_be_settled_in_every_way() {
     fill(&*broker, &q, 1).await;
     held(&mut *consumer).await.release().await.expect("release");
     let mut again = held(&mut *consumer).await;
-    assert!(again.redelivered && number(&again) == 0);
+    assert!(again.redelivered() && number(&again) == 0);
     let soon = tradewind_proto::Timestamp::now() + Duration::from_millis(50);
     again.requeue_at(soon).await.expect("requeue");
     held(&mut *consumer).await.dead_letter("held").await.expect("dead letter");

@@ -114,7 +114,7 @@ async fn work(world: World, queues: Vec<String>, script: Script, tell: mpsc::Unb
     let mut consumer = world.broker.consume(&queues, 64).await.unwrap();
     loop {
         for mut delivery in consumer.next_batch(64).await.unwrap() {
-            let Payload::Message(message) = delivery.payload.clone() else { panic!("garbage") };
+            let Payload::Message(message) = delivery.payload().clone() else { panic!("garbage") };
             let workload = ring.open(&message.body).unwrap();
             assert_eq!(message.reply_to.as_deref(), Some("tradewind.results"));
             let claimed = world.claim(&workload).await;
@@ -125,7 +125,7 @@ async fn work(world: World, queues: Vec<String>, script: Script, tell: mpsc::Unb
                 world.send(outcome).await;
             }
             let queue = delivery.queue.clone();
-            let _ = tell.send(Ran { workload, queue, message, outcome });
+            let _ = tell.send(Ran { workload, queue: queue.to_string(), message, outcome });
         }
     }
 }

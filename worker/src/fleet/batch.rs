@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::SignedDuration;
-use tradewind_broker::{Delivery, Payload};
+use tradewind_broker::{Arrived, Delivery, Payload};
 use tradewind_proto::Timestamp;
 use tradewind_proto::celery::{Request, state};
 use tradewind_proto::limits::{MESSAGE_BODY_BYTES_MAX, NAME_CHARS_MAX};
@@ -72,16 +72,49 @@ pub(crate) fn admit(payload: Payload, tasks: &Tasks) -> Result<Request, Refusal>
     Ok(request)
 }
 
-/// Works a batch off; returns when everything in it is started or settled.
-pub(crate) async fn work_off(fleet: &Arc<Fleet>, batch: Vec<(Delivery, Ticket)>) {
-    let now = fleet.clock.now();
-    let (mut items, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
-    for (mut delivery, ticket) in batch {
-        match admit(taken(&mut delivery), &fleet.tasks) {
-            Ok(request) => items.extend(item(fleet, delivery, request, ticket, now)),
-            Err(refusal) => refused.push(bury(fleet, delivery, refusal)),
+/// Messages that came together.
+pub(crate) struct Arrivals<'a> {
+    fleet: &'a Arc<Fleet>,
+    now: Timestamp,
+    items: Vec<Item>,
+    refused: Vec<(Delivery, Refusal)>,
+}
+
+impl<'a> Arrivals<'a> {
+    pub(crate) fn new(fleet: &'a Arc<Fleet>, size: usize) -> Self {
+        let (items, refused) = (Vec::with_capacity(size), Vec::new());
+        Self { fleet, now: fleet.clock.now(), items, refused }
+    }
+
+    /// Reads one.
+    pub(crate) fn add(&mut self, mut delivery: Delivery, ticket: Ticket) {
+        let Arrived { payload, redelivered } = delivery.take();
+        match admit(payload, &self.fleet.tasks) {
+            Ok(request) => {
+                let queue = Arc::clone(&delivery.queue);
+                let seen = Seen { request, queue, redelivered, received: self.now };
+                self.items.extend(item(self.fleet, delivery, seen, ticket));
+            }
+            Err(refusal) => self.refused.push((delivery, refusal)),
         }
     }
+
+    /// Works it off; returns when everything in it is started or settled.
+    pub(crate) async fn work_off(self) {
+        let Self { fleet, now, items, refused } = self;
+        let refused = refused.into_iter().map(|(delivery, refusal)| bury(fleet, delivery, refusal));
+        tokio::join!(join_all(refused), start(fleet, now, items));
+    }
+}
+
+/// Reads a batch and works it off.
+pub(crate) async fn work_off(fleet: Arc<Fleet>, batch: Vec<(Delivery, Ticket)>) {
+    let mut arrivals = Arrivals::new(&fleet, batch.len());
+    batch.into_iter().for_each(|(delivery, ticket)| arrivals.add(delivery, ticket));
+    arrivals.work_off().await;
+}
+
+async fn start(fleet: &Arc<Fleet>, now: Timestamp, items: Vec<Item>) {
     fleet.gauge();
     let revoked = revoked(fleet, &items).await;
     let mut beginning = Beginning::new(fleet, items.len());
@@ -97,30 +130,16 @@ pub(crate) async fn work_off(fleet: &Arc<Fleet>, batch: Vec<(Delivery, Ticket)>)
     }
     let mut ended = beginning.end();
     ended.append(&mut unrun_ones);
-    let buried = join_all(refused);
-    tokio::join!(buried, join_all(postponed), settle_all(fleet, ended));
-}
-
-/// What arrived, out of its delivery, which is only to be settled from now on.
-fn taken(delivery: &mut Delivery) -> Payload {
-    let nothing = Payload::Malformed { reason: String::new(), raw: Vec::new() };
-    std::mem::replace(&mut delivery.payload, nothing)
+    tokio::join!(join_all(postponed), settle_all(fleet, ended));
 }
 
 fn revoked_as(why: &'static str) -> Ending {
     Ending::Revoked { why, signum: None }
 }
 
-fn item(
-    fleet: &Fleet,
-    delivery: Delivery,
-    request: Request,
-    ticket: Ticket,
-    received: Timestamp,
-) -> Option<Item> {
-    let task = fleet.tasks.get(&request.task)?.clone();
-    let queue = delivery.queue.as_str().into();
-    let seen = Arc::new(Seen { request, queue, redelivered: delivery.redelivered, received });
+fn item(fleet: &Fleet, delivery: Delivery, seen: Seen, ticket: Ticket) -> Option<Item> {
+    let task = fleet.tasks.get(&seen.request.task)?.clone();
+    let seen = Arc::new(seen);
     let serial = fleet.state.received(&seen);
     let delivery = Some(delivery);
     let places = Places::default();
@@ -276,7 +295,7 @@ pub(crate) async fn bury(fleet: &Fleet, mut delivery: Delivery, refusal: Refusal
     if let Some(request) = &refusal.request {
         tell_sender(fleet, request).await;
     }
-    fleet.metrics.dead_letters.with_label_values(&[delivery.queue.as_str(), kind]).inc();
+    fleet.metrics.dead_letters.with_label_values(&[&*delivery.queue, kind]).inc();
     tracing::warn!(queue = %delivery.queue, reason = %refusal.reason, "message dead-lettered");
     if let Err(error) = delivery.dead_letter(&refusal.reason).await {
         tracing::warn!(%error, queue = %delivery.queue, "dead-lettering failed; the message comes again");

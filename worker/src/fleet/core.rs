@@ -19,6 +19,9 @@ use super::registry::Tasks;
 use super::state::FleetState;
 use crate::metrics::Metrics;
 
+/// What a server pushes to a worker whose tasks end at once, as a multiple of the slots. More brings nothing.
+const QUICK_PREFETCH: u16 = 4;
+
 /// What a fleet half is made of.
 pub(crate) struct Parts {
     pub(crate) name: Arc<str>,
@@ -115,10 +118,12 @@ impl Fleet {
     /// keep the next ones from being taken, where nothing is taken ahead or tasks end at once.
     pub(crate) fn prefetch(&self, slots: u16) -> u16 {
         let is_quick = self.pace.beyond() >= usize::from(slots);
-        match self.broker.capabilities().takes_ahead && !is_quick {
-            true => slots,
-            false => slots.saturating_mul(PLACES_PER_SLOT),
-        }
+        let per_slot = match (self.broker.capabilities().takes_ahead, is_quick) {
+            (false, _) => PLACES_PER_SLOT,
+            (true, true) => QUICK_PREFETCH,
+            (true, false) => 1,
+        };
+        slots.saturating_mul(per_slot)
     }
 
     /// Says how full the pool is.

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Tasks that run or whose outcome is not safe yet, as a multiple of the slots.
-pub(crate) const PLACES_PER_SLOT: u16 = 4;
+/// Tasks that run or whose outcome is not safe yet, as a multiple of the slots: several batches, so that the
+/// servers store the outcomes of one while another one runs.
+pub(crate) const PLACES_PER_SLOT: u16 = 16;
 
 /// A resizable set of slots. Growing takes effect at once, shrinking as slots become free.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use tradewind_broker::client::Client;
 use tradewind_broker::{Broker, Coordinator, ResultBackend};
 use tradewind_proto::clock::{SharedClock, SharedIds, SystemClock, SystemIds};
 
-use super::batch;
+use super::batch::work_off;
 use super::core::{Fleet, Parts, Settings};
 use super::registry::Tasks;
 use super::state::FleetState;
@@ -214,10 +214,7 @@ impl FleetWorker {
         // Dropping this future, as a test of a dying worker does, ends everything at once.
         let _dies_with_us = fleet.draining.clone().drop_guard();
         let of_batch = Arc::clone(&fleet);
-        let sink = Box::new(move |work| {
-            let fleet = Arc::clone(&of_batch);
-            async move { batch::work_off(&fleet, work).await }.boxed()
-        });
+        let sink = Box::new(move |batch| work_off(Arc::clone(&of_batch), batch).boxed());
         tracing::info!(worker = %fleet.name, queues = ?options.queues, slots = options.concurrency, "worker is ready");
         let proof = canary::start(&fleet, options.canary(), ready);
         let mut fetching = tokio::spawn(fetch(Arc::clone(&fleet), consumer, proof, sink));

@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::super::decode::parse_time;
 use super::super::{Embed, Request, Signature};
-use crate::headers::Headers;
 use super::flatten::append;
 use super::freeze::count;
 use super::{Applied, Plan, Planned, signatures};
+use crate::headers::Headers;
 
 /// `chain`: what follows, last element first.
 pub(super) fn send(

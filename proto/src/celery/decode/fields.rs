@@ -77,7 +77,8 @@ impl Fields {
     /// The request that they make, without its name, with these parts of its body.
     pub(super) fn request(self, body: Body) -> Result<Request, BadMessage> {
         if self.rest.len() > HEADERS_MAX {
-            let reason = format!("{} headers of its own; {HEADERS_MAX} are allowed", self.rest.len());
+            let reason =
+                format!("{} headers of its own; {HEADERS_MAX} are allowed", self.rest.len());
             return Err(BadMessage::new("header", reason));
         }
         let (time_limit, soft_time_limit) = time_limits(&self.timelimit)?;

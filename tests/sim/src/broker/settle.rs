@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::sleep;
-use tradewind_broker::{Delivery, Error, Settle};
+use tradewind_broker::{Arrived, Delivery, Error, Settle};
 use tradewind_proto::Timestamp;
 
 use super::{FaultyBroker, unavailable};
@@ -15,6 +15,7 @@ use crate::world::Violation;
 #[derive(Debug)]
 pub(super) struct FaultySettle {
     handle: FaultyBroker,
+    arrived: Arrived,
     held: Held,
     number: u64,
 }
@@ -29,12 +30,12 @@ enum How<'a> {
 impl FaultySettle {
     /// The same delivery with a settling side that can fail.
     pub(super) fn wrap(handle: &FaultyBroker, inner: Delivery) -> Delivery {
-        let (payload, queue) = (inner.payload.clone(), inner.queue.clone());
-        let redelivered = inner.redelivered;
+        let (queue, payload) = (Arc::clone(&inner.queue), inner.payload().clone());
+        let arrived = Arrived { payload, redelivered: inner.redelivered() };
         let held: Held = Arc::new(tokio::sync::Mutex::new(Some(inner)));
         let number = handle.life.hold(&held);
-        let settle = Self { handle: handle.clone(), held, number };
-        Delivery::new(payload, queue, redelivered, Box::new(settle))
+        let settle = Self { handle: handle.clone(), arrived, held, number };
+        Delivery::new(queue, Box::new(settle))
     }
 
     async fn settle(&self, how: How<'_>) -> Result<(), Error> {
@@ -69,6 +70,10 @@ impl FaultySettle {
 
 #[async_trait]
 impl Settle for FaultySettle {
+    fn read(&self) -> Arrived {
+        self.arrived.clone()
+    }
+
     async fn ack(&self) -> Result<(), Error> {
         self.settle(How::Ack).await
     }
