@@ -106,8 +106,10 @@ struct InInfo {
 
 /// What a stored text says, and whether it says that it was delivered before.
 pub(crate) fn decode(raw: &[u8]) -> Result<(TaskMessage, bool), String> {
+    // Looked at as a whole: text by text, it takes a tenth longer.
+    let text = str::from_utf8(raw).map_err(|error| format!("not a kombu envelope: {error}"))?;
     let parsed: In =
-        serde_json::from_slice(raw).map_err(|error| format!("not a kombu envelope: {error}"))?;
+        serde_json::from_str(text).map_err(|error| format!("not a kombu envelope: {error}"))?;
     let body = match parsed.properties.body_encoding.as_deref() {
         Some("base64") => STANDARD
             .decode(&parsed.body)
