@@ -33,24 +33,30 @@ pub struct Loops {
 /// [`Error::Config`] for a broker without a server; else the client's.
 pub async fn run(url: &str, queue: &str, count: usize) -> Result<Loops, Error> {
     match url.split("://").next() {
-        Some("redis" | "rediss") => {
-            let queue = redis::Queue::open(url, queue)?;
-            let publish = timed(queue.fill(count)).await?;
-            let drain = timed(queue.take(count)).await?;
-            let through = timed(try_join(queue.fill(count), queue.take(count))).await?;
-            queue.remove().await?;
-            Ok(Loops { publish, drain, through })
-        }
+        Some("redis" | "rediss") => loops(redis::Queue::open(url, queue)?, count).await,
         Some("amqp" | "amqps" | "pyamqp") => {
-            let queue = rabbitmq::Queue::declare(url, queue).await?;
-            let publish = timed(queue.fill(count)).await?;
-            let drain = timed(queue.take(count)).await?;
-            let through = timed(try_join(queue.fill(count), queue.take(count))).await?;
-            queue.remove().await?;
-            Ok(Loops { publish, drain, through })
+            loops(rabbitmq::Queue::declare(url, queue).await?, count).await
         }
         _ => Err(Error::Config("an in-process broker has no bare client".to_owned())),
     }
+}
+
+/// A queue of a server, without anything of ours.
+trait BareQueue {
+    /// Publishes so many messages.
+    async fn fill(&self, count: usize) -> Result<(), Error>;
+    /// Takes and acks so many.
+    async fn take(&self, count: usize) -> Result<(), Error>;
+    /// Deletes it.
+    async fn remove(&self) -> Result<(), Error>;
+}
+
+async fn loops(queue: impl BareQueue, count: usize) -> Result<Loops, Error> {
+    let publish = timed(queue.fill(count)).await?;
+    let drain = timed(queue.take(count)).await?;
+    let through = timed(try_join(queue.fill(count), queue.take(count))).await?;
+    queue.remove().await?;
+    Ok(Loops { publish, drain, through })
 }
 
 async fn timed<T>(work: impl Future<Output = Result<T, Error>>) -> Result<Duration, Error> {

@@ -9,7 +9,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 
-use super::{BATCH, BODY_BYTES};
+use super::{BATCH, BODY_BYTES, BareQueue};
 use crate::Error;
 
 pub(super) struct Queue {
@@ -36,8 +36,10 @@ impl Queue {
     async fn connection(&self) -> Result<Connection, Error> {
         Connection::connect(&self.url, ConnectionProperties::default()).await.map_err(failed)
     }
+}
 
-    pub(super) async fn fill(&self, count: usize) -> Result<(), Error> {
+impl BareQueue for Queue {
+    async fn fill(&self, count: usize) -> Result<(), Error> {
         let connection = self.connection().await?;
         let channel = connection.create_channel().await.map_err(failed)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
@@ -55,7 +57,7 @@ impl Queue {
         connection.close(200, "done".into()).await.map_err(failed)
     }
 
-    pub(super) async fn take(&self, count: usize) -> Result<(), Error> {
+    async fn take(&self, count: usize) -> Result<(), Error> {
         let connection = self.connection().await?;
         let channel = connection.create_channel().await.map_err(failed)?;
         let prefetch = u16::try_from(BATCH * 2).unwrap_or(u16::MAX);
@@ -75,7 +77,7 @@ impl Queue {
         connection.close(200, "done".into()).await.map_err(failed)
     }
 
-    pub(super) async fn remove(&self) -> Result<(), Error> {
+    async fn remove(&self) -> Result<(), Error> {
         let connection = self.connection().await?;
         let channel = connection.create_channel().await.map_err(failed)?;
         let name = self.name.as_str().into();

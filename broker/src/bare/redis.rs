@@ -2,7 +2,7 @@
 
 use redis::aio::MultiplexedConnection;
 
-use super::{BATCH, BODY_BYTES};
+use super::{BATCH, BODY_BYTES, BareQueue};
 use crate::Error;
 
 /// Pop and remember in one script, as a reliable consumer must.
@@ -34,8 +34,10 @@ impl Queue {
     async fn server(&self) -> Result<MultiplexedConnection, Error> {
         self.client.get_multiplexed_async_connection().await.map_err(failed)
     }
+}
 
-    pub(super) async fn fill(&self, count: usize) -> Result<(), Error> {
+impl BareQueue for Queue {
+    async fn fill(&self, count: usize) -> Result<(), Error> {
         let mut server = self.server().await?;
         let body = "x".repeat(BODY_BYTES);
         for start in (0..count).step_by(BATCH) {
@@ -48,7 +50,7 @@ impl Queue {
         Ok(())
     }
 
-    pub(super) async fn take(&self, count: usize) -> Result<(), Error> {
+    async fn take(&self, count: usize) -> Result<(), Error> {
         let mut server = self.server().await?;
         let take = redis::Script::new(TAKE);
         let mut done = 0;
@@ -69,7 +71,7 @@ impl Queue {
         Ok(())
     }
 
-    pub(super) async fn remove(&self) -> Result<(), Error> {
+    async fn remove(&self) -> Result<(), Error> {
         let mut both = redis::pipe();
         both.del(&self.list).ignore().del(&self.held).ignore();
         both.exec_async(&mut self.server().await?).await.map_err(failed)
