@@ -56,13 +56,14 @@ impl MemoryConsumer {
     }
 
     fn delivery(&self, queue: String, entry: Entry) -> Delivery {
+        let queue: Arc<str> = queue.into();
         let settle = MemorySettle {
             shared: Arc::clone(&self.shared),
             slots: Arc::clone(&self.slots),
-            queue: queue.as_str().into(),
+            queue: Arc::clone(&queue),
             entry: Mutex::new(Some(entry)),
         };
-        Delivery::new(queue.into(), Box::new(settle))
+        Delivery::new(queue, Box::new(settle))
     }
 
     fn leave(&mut self) {
