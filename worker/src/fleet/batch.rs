@@ -22,7 +22,6 @@ use super::revoked::stamp_keys;
 use super::run::{Item, Ran, run};
 use super::settle::{report, settle, settle_all};
 use super::state::Seen;
-use super::suspect;
 
 /// How long the starts of a task are remembered.
 const STARTS_TTL: Duration = Duration::from_secs(86_400);
@@ -117,6 +116,7 @@ pub(crate) async fn work_off(fleet: Arc<Fleet>, batch: Vec<(Delivery, Ticket)>) 
 async fn start(fleet: &Arc<Fleet>, now: Timestamp, items: Vec<Item>) {
     fleet.gauge();
     let revoked = revoked(fleet, &items).await;
+    let turn = fleet.turns.start().await;
     let mut beginning = Beginning::new(fleet, items.len());
     let mut unrun_ones = Vec::new();
     let mut postponed = Vec::new();
@@ -129,6 +129,7 @@ async fn start(fleet: &Arc<Fleet>, now: Timestamp, items: Vec<Item>) {
         }
     }
     let mut ended = beginning.end();
+    drop(turn);
     ended.append(&mut unrun_ones);
     tokio::join!(join_all(postponed), settle_all(fleet, ended));
 }
@@ -222,7 +223,7 @@ async fn redelivered(fleet: &Fleet, item: &mut Item) -> Result<Again, Refusal> {
     match shared.starts(&request.id).await {
         Ok(starts) if starts.is_empty() => {}
         // Its worker has died before while it ran: of this message, or of a neighbour.
-        _ => item.suspect = Some(suspect::alone(&fleet.suspects).await),
+        _ => item.suspect = Some(fleet.turns.alone().await),
     }
     match shared.count_start(&request.id, &fleet.name, STARTS_TTL).await {
         Ok(starts) if starts > fleet.settings.quarantine_after => {

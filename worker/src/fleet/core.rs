@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tradewind_broker::client::Client;
@@ -17,6 +16,7 @@ use super::pace::Pace;
 use super::pool::{PLACES_PER_SLOT, Place, Pool, Slot};
 use super::registry::Tasks;
 use super::state::FleetState;
+use super::suspect::Turns;
 use crate::metrics::Metrics;
 
 /// What a server pushes to a worker whose tasks end at once, as a multiple of the slots. More brings nothing.
@@ -65,7 +65,7 @@ pub(crate) struct Fleet {
     pub(crate) pace: Pace,
     pub(crate) tally: Arc<Tally>,
     /// One at a time of those that may be poison.
-    pub(crate) suspects: Arc<Semaphore>,
+    pub(crate) turns: Turns,
     /// Batches, attempts and tasks under way.
     pub(crate) work: TaskTracker,
     /// Take nothing more.
@@ -105,7 +105,7 @@ impl Fleet {
             state: parts.state,
             settings: parts.settings,
             tally: Arc::default(),
-            suspects: Arc::new(Semaphore::new(1)),
+            turns: Turns::default(),
             work: TaskTracker::new(),
             draining: CancellationToken::new(),
             cold: CancellationToken::new(),
