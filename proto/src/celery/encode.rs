@@ -69,7 +69,7 @@ impl Request {
         set("stamps", other("stamps", json!({})));
         for (name, value) in self.headers.iter() {
             if !headers.contains_key(name) {
-                headers.insert(name.to_owned(), value.clone());
+                headers.push(name.to_owned().into(), value.clone());
             }
         }
         headers
