@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tradewind_broker::DeadLetter;
 use tradewind_broker::client::{Client, ClientOptions, TaskCall};
+use tradewind_proto::names::DEAD_LETTER_SUFFIX;
 
 use crate::celery::{Setting, Version};
 
@@ -12,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// Messages sent in one go.
 const PAGE: usize = 500;
 /// Dead letters in one page. Large: RabbitMQ reads a queue from its start for each.
-const LETTERS: usize = 5_000;
+const LETTERS: usize = 50_000;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -51,14 +52,12 @@ pub async fn fuzz(setting: &Setting, seed: u64, count: usize) {
 
 /// All dead letters, once there are so many: on Redis what a worker has in hand is counted nowhere.
 async fn buried(client: &Client, queue: &str, least: usize) -> Vec<DeadLetter> {
-    let begun = Instant::now();
-    loop {
-        let letters = letters(client, queue).await;
-        if letters.len() >= least || begun.elapsed() > LIMIT {
-            return letters;
-        }
+    let (begun, grave) = (Instant::now(), format!("{queue}{DEAD_LETTER_SUFFIX}"));
+    while client.broker().stats(&grave).await.expect("stats").ready < least as u64 {
+        assert!(begun.elapsed() < LIMIT, "there are fewer dead letters than bad messages");
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    letters(client, queue).await
 }
 
 async fn letters(client: &Client, queue: &str) -> Vec<DeadLetter> {

@@ -89,7 +89,7 @@ impl Inner {
             let message = from_parts(&delivery.properties, delivery.data);
             all.push(dead::describe(&message, &grave.name));
         }
-        put_back(self.publisher.link(), grave.channel).await;
+        put_back(self.publisher.link(), self.form.kind, grave.channel).await;
         Ok(dead::page(all, max, after))
     }
 
@@ -102,7 +102,7 @@ impl Inner {
     ) -> Result<u64, Error> {
         let grave = self.grave(queue).await?;
         let result = grave.settle(which, fate).await;
-        put_back(self.publisher.link(), grave.channel).await;
+        put_back(self.publisher.link(), self.form.kind, grave.channel).await;
         result
     }
 

@@ -11,10 +11,8 @@ use crate::args::DlqSelectArgs;
 use crate::failure::Failure;
 use crate::output::{Format, print, row};
 
-/// Letters read per call while one is looked for.
-const PAGE: usize = 200;
-/// Letters looked at for `show`, at most.
-const SHOW_MAX: usize = 10_000;
+/// Letters read per call, and looked at for `show`: many, as RabbitMQ reads a queue from its start for each.
+const PAGE: usize = 10_000;
 /// Bytes of a body that are shown.
 const BODY_SHOWN_MAX: usize = 64 * 1024;
 
@@ -65,25 +63,14 @@ pub(crate) async fn show(broker: &dyn Broker, queue: &str, id: &str) -> Result<(
 }
 
 async fn find(broker: &dyn Broker, queue: &str, id: &str) -> Result<DeadLetter, Failure> {
-    let mut after: Option<String> = None;
-    let mut seen = 0;
-    while seen < SHOW_MAX {
-        let letters = broker.dead_letters(queue, PAGE, after.as_deref()).await?;
-        let Some(last) = letters.last() else { break };
-        seen += letters.len();
-        after = Some(last.id.clone());
-        let full = letters.len() == PAGE;
-        let named = |letter: &DeadLetter| letter.id == id || letter.task_id.as_deref() == Some(id);
-        if let Some(found) = letters.into_iter().find(named) {
-            return Ok(found);
-        }
-        if !full {
-            break;
-        }
-    }
-    Err(Failure::not_found(format!(
-        "queue {queue:?} has no dead letter {id:?}; `tradewind dlq list {queue}` lists them"
-    )))
+    let letters = broker.dead_letters(queue, PAGE, None).await?;
+    let named = |letter: &DeadLetter| letter.id == id || letter.task_id.as_deref() == Some(id);
+    letters.into_iter().find(named).ok_or_else(|| {
+        Failure::not_found(format!(
+            "queue {queue:?} has no dead letter {id:?} among its first {PAGE}; `tradewind dlq list {queue}` \
+             lists them"
+        ))
+    })
 }
 
 /// The message of a letter; none if it is far behind or was no message.
@@ -93,7 +80,7 @@ async fn message(
     letter: &DeadLetter,
 ) -> Result<Option<TaskMessage>, Failure> {
     let plain = queue.strip_suffix(DEAD_LETTER_SUFFIX).unwrap_or(queue);
-    let messages = broker.peek(&format!("{plain}{DEAD_LETTER_SUFFIX}"), SHOW_MAX).await?;
+    let messages = broker.peek(&format!("{plain}{DEAD_LETTER_SUFFIX}"), PAGE).await?;
     Ok(messages.into_iter().find(|message| {
         let own = message.header_str(HEADER_DEAD_ID);
         own == Some(&letter.id) || (own.is_none() && message.id() == letter.task_id.as_deref())
