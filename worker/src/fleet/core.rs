@@ -19,9 +19,6 @@ use super::state::FleetState;
 use super::suspect::Turns;
 use crate::metrics::Metrics;
 
-/// What a server pushes to a worker whose tasks end at once, as a multiple of the slots. More brings nothing.
-const QUICK_PREFETCH: u16 = 4;
-
 /// What a fleet half is made of.
 pub(crate) struct Parts {
     pub(crate) name: Arc<str>,
@@ -118,12 +115,8 @@ impl Fleet {
     /// keep the next ones from being taken, where nothing is taken ahead or tasks end at once.
     pub(crate) fn prefetch(&self, slots: u16) -> u16 {
         let is_quick = self.pace.beyond() >= usize::from(slots);
-        let per_slot = match (self.broker.capabilities().takes_ahead, is_quick) {
-            (false, _) => PLACES_PER_SLOT,
-            (true, true) => QUICK_PREFETCH,
-            (true, false) => 1,
-        };
-        slots.saturating_mul(per_slot)
+        let by_slots = self.broker.capabilities().takes_ahead && !is_quick;
+        if by_slots { slots } else { slots.saturating_mul(PLACES_PER_SLOT) }
     }
 
     /// Says how full the pool is.
