@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::try_join_all;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -16,8 +18,8 @@ use crate::Error;
 
 /// Leases renewed by one script call.
 const RENEW_BATCH: usize = 500;
-/// Expired leases taken over by one pass.
-const SWEEP_MAX: usize = 100;
+/// Expired leases taken over by one script call.
+const SWEEP_BATCH: usize = 100;
 /// Passes per lease: two may fail before it runs out.
 const PASSES_PER_LEASE: u32 = 3;
 
@@ -91,29 +93,40 @@ impl Leases {
         self.link.run("renewal of leases", &script).await
     }
 
-    /// Puts messages with expired leases back to where they are next.
+    /// Puts messages with expired leases back to where they are next: a worker may have died with thousands.
+    /// Ends in time for the next renewal; the rest is for the next pass.
     async fn sweep(&self) -> Result<(), Error> {
+        let until = Instant::now() + self.lease / PASSES_PER_LEASE / 2;
+        while self.sweep_batch().await? == SWEEP_BATCH && Instant::now() < until {}
+        Ok(())
+    }
+
+    /// Says how many there were.
+    async fn sweep_batch(&self) -> Result<usize, Error> {
         let mut script = self.scripts.sweep.prepare_invoke();
         script.key(&self.keys.reserved()[..]).arg(self.lease.as_secs_f64());
-        script.arg(Uuid::new_v4().simple().to_string()).arg(SWEEP_MAX);
+        script.arg(Uuid::new_v4().simple().to_string()).arg(SWEEP_BATCH);
         let expired: Vec<(Vec<u8>, Vec<u8>)> = self.link.run("sweep of leases", &script).await?;
-        for (member, value) in expired {
-            let Ok(member) = String::from_utf8(member) else {
-                warn!("a reserved message has a name that is no text");
-                continue;
-            };
-            match self.target(&member, &value) {
-                Some(to) => {
-                    debug!(key = to.key, "a message whose consumer is gone goes back");
-                    match self.settler.settle(member, Op::Move(to)).await {
-                        Ok(()) | Err(Error::Stale) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                None => warn!(member, "a reserved message cannot be read back"),
-            }
+        let count = expired.len();
+        let back = expired.into_iter().map(|(member, value)| self.give_back(member, value));
+        try_join_all(back).await?;
+        Ok(count)
+    }
+
+    async fn give_back(&self, member: Vec<u8>, value: Vec<u8>) -> Result<(), Error> {
+        let Ok(member) = String::from_utf8(member) else {
+            warn!("a reserved message has a name that is no text");
+            return Ok(());
+        };
+        let Some(to) = self.target(&member, &value) else {
+            warn!(member, "a reserved message cannot be read back");
+            return Ok(());
+        };
+        debug!(key = to.key, "a message whose consumer is gone goes back");
+        match self.settler.settle(member, Op::Move(to)).await {
+            Ok(()) | Err(Error::Stale) => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     fn target(&self, member: &str, value: &[u8]) -> Option<Move> {

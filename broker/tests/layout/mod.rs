@@ -112,6 +112,31 @@ async fn a_dead_workers_messages_come_back_and_a_living_ones_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_a_dead_worker_held_comes_back_at_once() {
+    const HELD: u16 = 4_000;
+    let f = Fixture::new().await;
+    let (dead, heir) = (f.broker("").await, f.broker("").await);
+    let q = queue("lease");
+    fill(&*dead, &q, u64::from(HELD)).await;
+    let mut of_dead = dead.consume(std::slice::from_ref(&q), HELD).await.expect("consume");
+    let mut lost = Vec::new();
+    while lost.len() < usize::from(HELD) {
+        lost.extend(of_dead.next_batch(usize::from(HELD)).await.expect("messages"));
+    }
+    // As above.
+    dead.close().await;
+    std::mem::forget(lost);
+    let began = Instant::now();
+    let mut consumer = heir.consume(std::slice::from_ref(&q), HELD).await.expect("consume");
+    let mut back = Vec::new();
+    while back.len() < usize::from(HELD) {
+        back.extend(consumer.next_batch(usize::from(HELD)).await.expect("messages"));
+    }
+    // A hundred per pass would take 14 leases at least.
+    assert!(began.elapsed() < LEASE * 12, "came back after {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_lost_its_lease_cannot_settle() {
     let f = Fixture::new().await;
     let (slow, heir) = (f.broker("").await, f.broker("").await);
