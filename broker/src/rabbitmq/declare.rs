@@ -129,7 +129,7 @@ pub(super) async fn stats(link: &Link, queue: &str) -> Result<QueueStats, Error>
 /// Reads the first messages without acknowledging; the end of the channel puts them back.
 pub(super) async fn peek(
     link: &Link,
-    form: Form,
+    kind: QueueKind,
     queue: &str,
     max: usize,
 ) -> Result<Vec<TaskMessage>, Error> {
@@ -148,7 +148,7 @@ pub(super) async fn peek(
             Err(error) => return Err(convert("reading a queue", &error)),
         }
     }
-    put_back(link, form.kind, channel).await;
+    put_back(link, kind, channel).await;
     Ok(messages)
 }
 

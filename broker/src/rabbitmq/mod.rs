@@ -200,7 +200,7 @@ impl Broker for RabbitBroker {
 
     async fn peek(&self, queue: &str, max: usize) -> Result<Vec<TaskMessage>, Error> {
         self.inner.open()?;
-        declare::peek(self.inner.publisher.link(), self.inner.form, queue, max).await
+        declare::peek(self.inner.publisher.link(), self.inner.form.kind, queue, max).await
     }
 
     async fn purge(&self, queue: &str) -> Result<u64, Error> {
