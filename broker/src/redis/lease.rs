@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -60,11 +60,15 @@ pub(super) struct Leases {
 impl Leases {
     /// Renews and sweeps until stopped.
     pub(super) async fn run(self, stop: CancellationToken) {
+        let every = self.lease / PASSES_PER_LEASE;
+        // However long the last sweep took, the next renewal is on time.
+        let mut passes = interval_at(Instant::now() + every, every);
+        passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.lease / PASSES_PER_LEASE) => {}
+                _at = passes.tick() => {}
             }
             if let Err(error) = self.renew_all().await {
                 warn!(%error, "leases of reserved messages could not be renewed");
